@@ -46,9 +46,12 @@ int store_remove(struct store *s, const struct digest *d, struct error *e); /* 1
 /* Calls visit for every well-named regular file under blobs/. Stops and returns -1 if visit does; names that are no digest
  * are skipped. */
 int store_walk(struct store *s, int (*visit)(const struct digest *d, uint64_t size_bytes, void *cls), void *cls, struct error *e);
+/* The same without the sizes, so without asking the disk about each file: a million names in well under a second. */
+int store_list(struct store *s, int (*visit)(const struct digest *d, void *cls), void *cls, struct error *e);
 
 /* Start-up: drops from ingest/ what can no longer serve: temporaries, data without a map or a map without data, content
- * already in blobs/, anything older than max_age_s, anything that is no file of ours. Counts kept and dropped. */
+ * already in blobs/, anything older than max_age_s, anything that is no file of ours. Counts kept and dropped: data and
+ * its map count as one. A foreign device, socket or filled folder stays and is told in the log. */
 int store_sweep_ingest(struct store *s, int64_t max_age_s, unsigned *kept, unsigned *dropped, struct error *e);
 
 #endif

@@ -1,0 +1,446 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What is held, where, under which names: the queries behind the mirror's questions and the
+ * ledger's writes. Knows the tables' meaning and when a broken file is set aside; the SQL itself
+ * stands in sql.def, handles in sql.c. A row is never a proof: whoever serves a blob opens its
+ * file. */
+#include "cache/index.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/auto.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "cache/scrub.h"
+#include "cache/sql.h"
+#include "cache/store.h"
+
+#define FILE_NAME "tranship.db"
+
+struct index {
+    char *path;
+    struct sql writer; /* the ledger's thread only, once opened */
+};
+
+struct index_reader {
+    struct sql sql;
+};
+
+/* --- opening
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+/* The write-ahead log goes: replayed into a new file it would break that one too. */
+static int set_aside(struct store *s, const struct error *why, struct error *e)
+{
+    int folder = store_folder(s);
+    log_event(LOG_LEVEL_ERROR, "index is broken, set aside and rebuilt from the files",
+              LOG_S("folder", store_path(s)), LOG_S("kept-as", FILE_NAME ".broken"),
+              LOG_S("reason", why->text), LOG_END);
+    if (renameat(folder, FILE_NAME, folder, FILE_NAME ".broken") < 0)
+        return error_errno(e, "rename %s/" FILE_NAME " to " FILE_NAME ".broken", store_path(s));
+    unlinkat(folder, FILE_NAME "-wal", 0);
+    unlinkat(folder, FILE_NAME "-shm", 0);
+    return 0;
+}
+
+static int open_and_agree(struct index *x, struct store *s, struct error *e)
+{
+    struct scrub_result found = {0};
+    if (sql_open_writer(&x->writer, x->path, e) < 0)
+        return -1;
+    if (scrub_agree(s, x, &x->writer, &found, e) < 0) {
+        sql_close(&x->writer);
+        return -1;
+    }
+    if (found.adopted || found.lost)
+        log_event(LOG_LEVEL_INFO, "index brought in line with the files",
+                  LOG_I("adopted", found.adopted), LOG_I("manifests", found.manifests),
+                  LOG_I("lost", found.lost), LOG_END);
+    return 0;
+}
+
+struct index *index_open(struct store *s, bool *rebuilt, struct error *e)
+{
+    struct error why = {0};
+    struct index *x = alloc_zero(sizeof(*x));
+    x->path = alloc_format("%s/" FILE_NAME, store_path(s));
+    int result = open_and_agree(x, s, &why);
+    bool is_broken = result < 0 && why.kind == ERR_CORRUPT;
+    if (is_broken) {
+        result = set_aside(s, &why, &why);
+        if (result == 0)
+            result = open_and_agree(x, s, &why);
+    }
+    if (result < 0) {
+        if (e)
+            *e = why;
+        index_close(x);
+        return NULL;
+    }
+    *rebuilt = is_broken;
+    return x;
+}
+
+void index_close(struct index *x)
+{
+    if (!x)
+        return;
+    sql_close(&x->writer);
+    free(x->path);
+    free(x);
+}
+
+struct index_reader *index_reader_open(struct index *x, struct error *e)
+{
+    autofree struct index_reader *r = alloc_zero(sizeof(*r));
+    if (sql_open_reader(&r->sql, x->path, e) < 0)
+        return NULL;
+    return take(r);
+}
+
+void index_reader_close(struct index_reader *r)
+{
+    if (!r)
+        return;
+    sql_close(&r->sql);
+    free(r);
+}
+
+/* --- reading
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+int index_find_blob(struct index_reader *r, const struct digest *d, uint64_t *size_bytes,
+                    struct error *e)
+{
+    autoquery struct query q = query_start(&r->sql, SQL_FIND_BLOB);
+    query_digest(&q, d);
+    int got = query_step(&q, e);
+    if (got == 1)
+        *size_bytes = (uint64_t)query_get_integer(&q, 0);
+    return got;
+}
+
+int index_find_manifest(struct index_reader *r, const struct digest *d, struct index_manifest *out,
+                        struct error *e)
+{
+    autoquery struct query q = query_start(&r->sql, SQL_FIND_MANIFEST);
+    query_digest(&q, d);
+    int got = query_step(&q, e);
+    if (got == 1 &&
+        !slice_copy(slice_of(query_get_text(&q, 0)), out->media_type, sizeof(out->media_type)))
+        return error_set(e, ERR_CORRUPT, "index: a media type longer than %d bytes",
+                         MEDIA_TYPE_MAX);
+    return got;
+}
+
+int index_find_hold(struct index_reader *r, const char *registry, const char *repository,
+                    const struct digest *d, int64_t *size_bytes, struct error *e)
+{
+    autoquery struct query q = query_start(&r->sql, SQL_FIND_HOLD);
+    query_text(&q, registry);
+    query_text(&q, repository);
+    query_digest(&q, d);
+    int got = query_step(&q, e);
+    if (got == 1)
+        *size_bytes = query_get_integer(&q, 0);
+    return got;
+}
+
+int index_find_tag(struct index_reader *r, const char *registry, const char *repository,
+                   const char *tag, struct index_tag *out, struct error *e)
+{
+    autoquery struct query q = query_start(&r->sql, SQL_FIND_TAG);
+    query_text(&q, registry);
+    query_text(&q, repository);
+    query_text(&q, tag);
+    int got = query_step(&q, e);
+    if (got < 1)
+        return got;
+    if (query_get_digest(&q, 0, &out->digest, e) < 0)
+        return -1;
+    out->checked_at = query_get_integer(&q, 1);
+    return 1;
+}
+
+int index_find_listing(struct index_reader *r, const char *registry, const char *repository,
+                       const char *kind, const char *key, char **body, size_t *length,
+                       int64_t *fetched_at, struct error *e)
+{
+    autoquery struct query q = query_start(&r->sql, SQL_FIND_LISTING);
+    query_text(&q, registry);
+    query_text(&q, repository);
+    query_text(&q, kind);
+    query_text(&q, key);
+    int got = query_step(&q, e);
+    if (got < 1)
+        return got;
+    const void *bytes = query_get_bytes(&q, 0, length);
+    *body = alloc_bytes(bytes, *length);
+    *fetched_at = query_get_integer(&q, 1);
+    return 1;
+}
+
+static int64_t limit_of(size_t max)
+{
+    return max > INT_MAX ? INT_MAX : (int64_t)max; /* counts are told as int */
+}
+
+int index_each_tag(struct index_reader *r, const char *registry, const char *repository,
+                   const char *last, size_t max, bool (*visit)(const char *tag, void *cls),
+                   void *cls, struct error *e)
+{
+    autoquery struct query q = query_start(&r->sql, SQL_EACH_TAG);
+    query_text(&q, registry);
+    query_text(&q, repository);
+    query_text(&q, last);
+    query_integer(&q, limit_of(max));
+    int count = 0, got;
+    while ((got = query_step(&q, e)) > 0) {
+        count++;
+        if (!visit(query_get_text(&q, 0), cls))
+            break;
+    }
+    return got < 0 ? -1 : count;
+}
+
+int index_each_repository(struct index_reader *r, const char *last_registry, const char *last_name,
+                          size_t max,
+                          bool (*visit)(const char *registry, const char *name, void *cls),
+                          void *cls, struct error *e)
+{
+    autoquery struct query q = query_start(&r->sql, SQL_EACH_REPOSITORY);
+    query_text(&q, last_registry);
+    query_text(&q, last_name);
+    query_integer(&q, limit_of(max));
+    int count = 0, got;
+    while ((got = query_step(&q, e)) > 0) {
+        count++;
+        if (!visit(query_get_text(&q, 0), query_get_text(&q, 1), cls))
+            break;
+    }
+    return got < 0 ? -1 : count;
+}
+
+int index_each_referrer(struct index_reader *r, const char *registry, const char *repository,
+                        const struct digest *subject,
+                        bool (*visit)(const struct digest *d, uint64_t size_bytes,
+                                      const char *media_type, const char *artifact_type,
+                                      const char *annotations, void *cls),
+                        void *cls, struct error *e)
+{
+    autoquery struct query q = query_start(&r->sql, SQL_EACH_REFERRER);
+    query_text(&q, registry);
+    query_text(&q, repository);
+    query_digest(&q, subject);
+    int count = 0, got;
+    while ((got = query_step(&q, e)) > 0) {
+        struct digest d;
+        if (query_get_digest(&q, 0, &d, e) < 0)
+            return -1;
+        count++;
+        if (!visit(&d, (uint64_t)query_get_integer(&q, 1), query_get_text(&q, 2),
+                   query_get_text(&q, 3), query_get_text(&q, 4), cls))
+            break;
+    }
+    return got < 0 ? -1 : count;
+}
+
+/* --- writing
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+int index_begin(struct index *x, struct error *e)
+{
+    return sql_run(&x->writer, SQL_BEGIN, e);
+}
+
+int index_commit(struct index *x, struct error *e)
+{
+    return sql_run(&x->writer, SQL_COMMIT, e);
+}
+
+void index_rollback(struct index *x)
+{
+    sql_rollback(&x->writer);
+}
+
+int index_put_blob(struct index *x, const struct digest *d, uint64_t size_bytes, int64_t now_s,
+                   struct error *e)
+{
+    autoquery struct query q = query_start(&x->writer, SQL_PUT_BLOB);
+    query_digest(&q, d);
+    query_integer(&q, (int64_t)size_bytes);
+    query_integer(&q, now_s);
+    return query_run(&q, e);
+}
+
+static int run_with_digest(struct index *x, enum sql_name name, const struct digest *d,
+                           struct error *e)
+{
+    autoquery struct query q = query_start(&x->writer, name);
+    query_digest(&q, d);
+    return query_run(&q, e);
+}
+
+int index_remove_blob(struct index *x, const struct digest *d, struct error *e)
+{
+    if (run_with_digest(x, SQL_REMOVE_BLOB, d, e) < 0 ||
+        run_with_digest(x, SQL_REMOVE_MANIFEST, d, e) < 0)
+        return -1;
+    return run_with_digest(x, SQL_REMOVE_CHILDREN, d, e);
+}
+
+/* 1 and *id, or 0 if nothing is known of it. */
+static int find_repository(struct index *x, const char *registry, const char *name, int64_t *id,
+                           struct error *e)
+{
+    autoquery struct query q = query_start(&x->writer, SQL_FIND_REPOSITORY);
+    query_text(&q, registry);
+    query_text(&q, name);
+    int got = query_step(&q, e);
+    if (got == 1)
+        *id = query_get_integer(&q, 0);
+    return got;
+}
+
+static int make_repository(struct index *x, const char *registry, const char *name, int64_t *id,
+                           struct error *e)
+{
+    int got = find_repository(x, registry, name, id, e);
+    if (got != 0)
+        return got < 0 ? -1 : 0;
+    autoquery struct query q = query_start(&x->writer, SQL_PUT_REPOSITORY);
+    query_text(&q, registry);
+    query_text(&q, name);
+    if (query_run(&q, e) < 0)
+        return -1;
+    *id = sql_last_row(&x->writer);
+    return 0;
+}
+
+static int put_hold(struct index *x, int64_t repository, const struct digest *d, int64_t size_bytes,
+                    struct error *e)
+{
+    autoquery struct query q = query_start(&x->writer, SQL_PUT_HOLD);
+    query_integer(&q, repository);
+    query_digest(&q, d);
+    query_integer(&q, size_bytes < 0 ? -1 : size_bytes);
+    return query_run(&q, e);
+}
+
+static int put_manifest_row(struct index *x, const struct digest *d, const struct manifest *m,
+                            struct error *e)
+{
+    const struct digest *subject = NULL;
+    for (size_t i = 0; i < m->child_count; i++)
+        if (m->children[i].kind == CHILD_SUBJECT)
+            subject = &m->children[i].digest;
+    autoquery struct query q = query_start(&x->writer, SQL_PUT_MANIFEST);
+    query_digest(&q, d);
+    query_text(&q, m->media_type);
+    query_text(&q, m->artifact_type ? m->artifact_type : "");
+    query_digest(&q, subject);
+    query_text(&q, m->annotations ? m->annotations : "");
+    return query_run(&q, e);
+}
+
+static int put_child(struct index *x, const struct digest *parent, size_t position,
+                     const struct child *c, struct error *e)
+{
+    autoquery struct query q = query_start(&x->writer, SQL_PUT_CHILD);
+    query_digest(&q, parent);
+    query_integer(&q, (int64_t)position);
+    query_digest(&q, &c->digest);
+    query_integer(&q, c->kind);
+    query_text(&q, c->media_type ? c->media_type : "");
+    query_integer(&q, c->size_bytes);
+    query_text(&q, c->platform ? c->platform : "");
+    return query_run(&q, e);
+}
+
+int index_put_manifest(struct index *x, const struct digest *d, const struct manifest *m,
+                       const char *registry, const char *repository, struct error *e)
+{
+    int64_t id = 0;
+    bool is_held = registry && repository;
+    if (put_manifest_row(x, d, m, e) < 0 || run_with_digest(x, SQL_REMOVE_CHILDREN, d, e) < 0)
+        return -1;
+    if (is_held &&
+        (make_repository(x, registry, repository, &id, e) < 0 || put_hold(x, id, d, -1, e) < 0))
+        return -1;
+    for (size_t i = 0; i < m->child_count; i++) {
+        const struct child *c = &m->children[i];
+        if (put_child(x, d, i, c, e) < 0)
+            return -1;
+        /* A subject may live elsewhere or nowhere: being named as one gives no right to it. */
+        if (is_held && c->kind != CHILD_SUBJECT &&
+            put_hold(x, id, &c->digest, c->size_bytes, e) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+int index_put_hold(struct index *x, const char *registry, const char *repository,
+                   const struct digest *d, int64_t size_bytes, struct error *e)
+{
+    int64_t id = 0;
+    if (make_repository(x, registry, repository, &id, e) < 0)
+        return -1;
+    return put_hold(x, id, d, size_bytes, e);
+}
+
+int index_put_tag(struct index *x, const char *registry, const char *repository, const char *tag,
+                  const struct digest *d, int64_t checked_at, struct error *e)
+{
+    int64_t id = 0;
+    if (make_repository(x, registry, repository, &id, e) < 0)
+        return -1;
+    autoquery struct query q = query_start(&x->writer, SQL_PUT_TAG);
+    query_integer(&q, id);
+    query_text(&q, tag);
+    query_digest(&q, d);
+    query_integer(&q, checked_at);
+    return query_run(&q, e);
+}
+
+int index_remove_tag(struct index *x, const char *registry, const char *repository, const char *tag,
+                     struct error *e)
+{
+    autoquery struct query q = query_start(&x->writer, SQL_REMOVE_TAG);
+    query_text(&q, registry);
+    query_text(&q, repository);
+    query_text(&q, tag);
+    return query_run(&q, e);
+}
+
+int index_put_listing(struct index *x, const char *registry, const char *repository,
+                      const char *kind, const char *key, const char *body, size_t length,
+                      int64_t fetched_at, struct error *e)
+{
+    int64_t id = 0;
+    if (make_repository(x, registry, repository, &id, e) < 0)
+        return -1;
+    autoquery struct query q = query_start(&x->writer, SQL_PUT_LISTING);
+    query_integer(&q, id);
+    query_text(&q, kind);
+    query_text(&q, key);
+    query_bytes(&q, body, length);
+    query_integer(&q, fetched_at);
+    return query_run(&q, e);
+}
+
+int index_touch(struct index *x, const struct digest *d, int64_t used_at, struct error *e)
+{
+    autoquery struct query q = query_start(&x->writer, SQL_TOUCH);
+    query_digest(&q, d);
+    query_integer(&q, used_at);
+    return query_run(&q, e);
+}

@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SQLite handles, the schema and its migrations, prepared statements. Knows tables, not what they
+ * are for; never decides what to do about a failure. */
+#include "cache/sql.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+
+static const char *const statement_texts[SQL_COUNT] = {
+#define X(name, text) [SQL_##name] = text,
+#include "cache/sql.def"
+#undef X
+};
+
+/* Each brings the schema one version further; user_version counts how many were run. Never edited
+ * once released. A digest is a BLOB: the byte of its algorithm, then its bytes, so that byte order
+ * is the order of the files. */
+static const char *const migrations[] = {
+    "CREATE TABLE repository (id INTEGER PRIMARY KEY, registry TEXT NOT NULL, name TEXT NOT NULL,"
+    " UNIQUE (registry, name));"
+    "CREATE TABLE blob (digest BLOB PRIMARY KEY NOT NULL, size INTEGER NOT NULL, stored_at INTEGER "
+    "NOT NULL,"
+    " used_at INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE manifest (digest BLOB PRIMARY KEY NOT NULL, media_type TEXT NOT NULL,"
+    " artifact_type TEXT NOT NULL, subject BLOB, annotations TEXT NOT NULL);"
+    "CREATE INDEX manifest_subject ON manifest (subject, digest) WHERE subject IS NOT NULL;"
+    "CREATE TABLE child (manifest BLOB NOT NULL, position INTEGER NOT NULL, digest BLOB NOT NULL,"
+    " kind INTEGER NOT NULL, media_type TEXT NOT NULL, size INTEGER NOT NULL, platform TEXT NOT "
+    "NULL,"
+    " PRIMARY KEY (manifest, position)) WITHOUT ROWID;"
+    "CREATE INDEX child_digest ON child (digest);"
+    "CREATE TABLE holds (repository INTEGER NOT NULL, digest BLOB NOT NULL, size INTEGER NOT NULL,"
+    " PRIMARY KEY (repository, digest)) WITHOUT ROWID;"
+    "CREATE TABLE tag (repository INTEGER NOT NULL, name TEXT NOT NULL, digest BLOB NOT NULL,"
+    " checked_at INTEGER NOT NULL, PRIMARY KEY (repository, name)) WITHOUT ROWID;"
+    "CREATE TABLE listing (repository INTEGER NOT NULL, kind TEXT NOT NULL, key TEXT NOT NULL,"
+    " body BLOB NOT NULL, fetched_at INTEGER NOT NULL, PRIMARY KEY (repository, kind, key));",
+};
+#define SCHEMA_VERSION ((int64_t)(sizeof(migrations) / sizeof(migrations[0])))
+
+/* synchronous=NORMAL: a commit does not wait for the disk, only a checkpoint does. A power cut may
+ * take back the last commits but never breaks the file, and what it takes back costs little: a
+ * blob's file was made durable before its row, so the next start adopts it; a tag or a hold is
+ * asked of the upstream once more. */
+static const char writer_settings[] = "PRAGMA journal_mode = WAL;"
+                                      "PRAGMA synchronous = NORMAL;"
+                                      "PRAGMA cache_size = -8192;"
+                                      "PRAGMA journal_size_limit = 67108864;";
+
+/* One handle per HTTP thread: what they hold together stays small, and the page cache is shared
+ * through the map. */
+static const char reader_settings[] = "PRAGMA query_only = 1;"
+                                      "PRAGMA cache_size = -1024;"
+                                      "PRAGMA mmap_size = 67108864;";
+
+#define BUSY_TIMEOUT_MS                                                                            \
+    250 /* readers and writer do not wait for each other in WAL; this is for strangers */
+
+/* --- errors
+ * -------------------------------------------------------------------------------------------------------
+ */
+
+static enum error_kind kind_of(struct sql *s, int result)
+{
+    int reason = s->handle ? sqlite3_system_errno(s->handle) : 0;
+    switch (result & 0xff) { /* the primary code */
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+    case SQLITE_ERROR: /* no such table or column: some other program's database */
+    case SQLITE_MISMATCH:
+        return ERR_CORRUPT;
+    case SQLITE_FULL:
+        return ERR_NO_SPACE;
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+        return ERR_BUSY;
+    case SQLITE_IOERR:
+    case SQLITE_CANTOPEN:
+        return reason == ENOSPC || reason == EDQUOT ? ERR_NO_SPACE : ERR_IO;
+    case SQLITE_PERM:
+    case SQLITE_READONLY:
+        return ERR_IO;
+    default:
+        return ERR_INTERNAL;
+    }
+}
+
+static int sql_error(struct sql *s, int result, struct error *e)
+{
+    const char *text = s->handle ? sqlite3_errmsg(s->handle) : sqlite3_errstr(result);
+    return error_set(e, kind_of(s, result), "index %s: %s", s->path, text);
+}
+
+/* --- handles
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+int sql_exec(struct sql *s, const char *text, struct error *e)
+{
+    int result = sqlite3_exec(s->handle, text, NULL, NULL, NULL);
+    return result == SQLITE_OK ? 0 : sql_error(s, result, e);
+}
+
+void sql_close(struct sql *s)
+{
+    for (int i = 0; i < SQL_COUNT; i++)
+        sqlite3_finalize(s->statements[i]);
+    sqlite3_close(s->handle);
+    free(s->path);
+    *s = (struct sql){0};
+}
+
+static int open_handle(struct sql *s, const char *path, int flags, const char *settings,
+                       struct error *e)
+{
+    *s = (struct sql){.path = alloc_string(path)};
+    int result = sqlite3_open_v2(path, &s->handle, flags | SQLITE_OPEN_NOMUTEX, NULL);
+    if (result != SQLITE_OK)
+        return sql_error(s, result, e);
+    sqlite3_extended_result_codes(s->handle, 1);
+    sqlite3_busy_timeout(s->handle, BUSY_TIMEOUT_MS);
+    return sql_exec(s, settings, e);
+}
+
+static int prepare(struct sql *s, enum sql_name name)
+{
+    if (s->statements[name])
+        return SQLITE_OK;
+    return sqlite3_prepare_v3(s->handle, statement_texts[name], -1, SQLITE_PREPARE_PERSISTENT,
+                              &s->statements[name], NULL);
+}
+
+static int read_version(struct sql *s, int64_t *version, struct error *e)
+{
+    sqlite3_stmt *statement = NULL;
+    int result = sqlite3_prepare_v2(s->handle, "PRAGMA user_version", -1, &statement, NULL);
+    if (result == SQLITE_OK)
+        result = sqlite3_step(statement);
+    if (result == SQLITE_ROW)
+        *version = sqlite3_column_int64(statement, 0);
+    sqlite3_finalize(statement);
+    return result == SQLITE_ROW ? 0 : sql_error(s, result, e);
+}
+
+static int migrate_once(struct sql *s, int64_t version, struct error *e)
+{
+    char set_version[64];
+    sqlite3_snprintf(sizeof(set_version), set_version, "PRAGMA user_version = %lld",
+                     (long long)version + 1);
+    if (sql_exec(s, "BEGIN IMMEDIATE", e) < 0)
+        return -1;
+    if (sql_exec(s, migrations[version], e) == 0 && sql_exec(s, set_version, e) == 0 &&
+        sql_exec(s, "COMMIT", e) == 0)
+        return 0;
+    sql_rollback(s);
+    return -1;
+}
+
+static int migrate(struct sql *s, struct error *e)
+{
+    int64_t version = 0;
+    if (read_version(s, &version, e) < 0)
+        return -1;
+    if (version > SCHEMA_VERSION)
+        return error_set(e, ERR_USAGE,
+                         "index %s has schema version %lld, this tranship knows up to %lld: start "
+                         "the newer one again",
+                         s->path, (long long)version, (long long)SCHEMA_VERSION);
+    if (version < 0)
+        return error_set(e, ERR_CORRUPT, "index %s has schema version %lld", s->path,
+                         (long long)version);
+    for (; version < SCHEMA_VERSION; version++)
+        if (migrate_once(s, version, e) < 0)
+            return -1;
+    return 0;
+}
+
+static int prepare_all(struct sql *s, struct error *e)
+{
+    for (int i = 0; i < SQL_COUNT; i++) {
+        int result = prepare(s, (enum sql_name)i);
+        if (result != SQLITE_OK)
+            return sql_error(s, result, e);
+    }
+    return 0;
+}
+
+int sql_open_writer(struct sql *s, const char *path, struct error *e)
+{
+    if (open_handle(s, path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, writer_settings, e) == 0 &&
+        migrate(s, e) == 0 && prepare_all(s, e) == 0)
+        return 0;
+    sql_close(s);
+    return -1;
+}
+
+int sql_open_reader(struct sql *s, const char *path, struct error *e)
+{
+    if (open_handle(s, path, SQLITE_OPEN_READONLY, reader_settings, e) == 0)
+        return 0;
+    sql_close(s);
+    return -1;
+}
+
+/* --- statements
+ * ---------------------------------------------------------------------------------------------------
+ */
+
+struct query query_start(struct sql *s, enum sql_name name)
+{
+    struct query q = {.sql = s, .result = prepare(s, name)};
+    q.statement = s->statements[name];
+    return q;
+}
+
+static void note_bind(struct query *q, int result)
+{
+    if (q->result == SQLITE_OK)
+        q->result = result;
+}
+
+void query_text(struct query *q, const char *text)
+{
+    q->bound++;
+    if (q->statement)
+        note_bind(q, sqlite3_bind_text(q->statement, q->bound, text, -1, SQLITE_STATIC));
+}
+
+void query_bytes(struct query *q, const void *bytes, size_t length)
+{
+    q->bound++;
+    /* A NULL pointer would bind SQL's NULL: no bytes are an empty value here. */
+    if (q->statement)
+        note_bind(q, sqlite3_bind_blob64(q->statement, q->bound, length ? bytes : "", length,
+                                         SQLITE_STATIC));
+}
+
+void query_integer(struct query *q, int64_t value)
+{
+    q->bound++;
+    if (q->statement)
+        note_bind(q, sqlite3_bind_int64(q->statement, q->bound, value));
+}
+
+/* struct digest is laid out as the key is: the algorithm's byte, then the digest's. */
+_Static_assert(offsetof(struct digest, algorithm) == 0 && offsetof(struct digest, bytes) == 1,
+               "a digest is the key of its rows as it lies in memory");
+
+void query_digest(struct query *q, const struct digest *d)
+{
+    if (d && d->algorithm) {
+        query_bytes(q, d, 1 + digest_bytes(d));
+        return;
+    }
+    q->bound++;
+    if (q->statement)
+        note_bind(q, sqlite3_bind_null(q->statement, q->bound));
+}
+
+int query_step(struct query *q, struct error *e)
+{
+    if (q->result != SQLITE_OK)
+        return sql_error(q->sql, q->result, e);
+    int result = sqlite3_step(q->statement);
+    if (result == SQLITE_ROW)
+        return 1;
+    if (result == SQLITE_DONE)
+        return 0;
+    return sql_error(q->sql, result, e);
+}
+
+int query_run(struct query *q, struct error *e)
+{
+    int got = query_step(q, e);
+    return got < 0 ? -1 : 0;
+}
+
+void query_end(struct query *q)
+{
+    if (!q->statement)
+        return;
+    sqlite3_reset(q->statement);
+    sqlite3_clear_bindings(q->statement); /* they were borrowed */
+}
+
+int sql_run(struct sql *s, enum sql_name name, struct error *e)
+{
+    autoquery struct query q = query_start(s, name);
+    return query_run(&q, e);
+}
+
+/* A failed statement may have ended the transaction by itself: then there is nothing left to roll
+ * back. */
+void sql_rollback(struct sql *s)
+{
+    if (!sqlite3_get_autocommit(s->handle))
+        sql_exec(s, "ROLLBACK", NULL);
+}
+
+int64_t sql_last_row(struct sql *s)
+{
+    return sqlite3_last_insert_rowid(s->handle);
+}
+
+const char *query_get_text(struct query *q, int column)
+{
+    const char *text = (const char *)sqlite3_column_text(q->statement, column);
+    return text ? text : "";
+}
+
+int64_t query_get_integer(struct query *q, int column)
+{
+    return sqlite3_column_int64(q->statement, column);
+}
+
+const void *query_get_bytes(struct query *q, int column, size_t *length)
+{
+    const void *bytes = sqlite3_column_blob(q->statement, column);
+    *length = (size_t)sqlite3_column_bytes(q->statement, column);
+    return bytes ? bytes : "";
+}
+
+int query_get_digest(struct query *q, int column, struct digest *out, struct error *e)
+{
+    struct digest d = {0};
+    const uint8_t *key = sqlite3_column_blob(q->statement, column);
+    size_t length = (size_t)sqlite3_column_bytes(q->statement, column);
+    if (key && length > 1 && length <= sizeof(d) &&
+        (key[0] == DIGEST_SHA256 || key[0] == DIGEST_SHA512)) {
+        memcpy(&d, key, length);
+        if (length == 1 + digest_bytes(&d)) {
+            *out = d;
+            return 0;
+        }
+    }
+    return error_set(e, ERR_CORRUPT, "index %s: a digest of %zu bytes", q->sql->path, length);
+}
