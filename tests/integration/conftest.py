@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every story starts from: a fake registry, a data folder, a mirror between them and the test."""
+
+import pytest
+
+import images
+from fake_registry import FakeRegistry
+from harness import Tranship, binary
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "threads: worth running under a thread sanitizer")
+
+
+def pytest_sessionstart(session):
+    if not session.config.option.collectonly and not binary().exists():
+        print(f"\nno binary at {binary()}: set TRANSHIP or build first")
+
+
+@pytest.fixture
+def fake():
+    fake = FakeRegistry()
+    yield fake
+    fake.heal()
+    fake.stop()
+
+
+@pytest.fixture
+def start(tmp_path, fake):
+    """start(**options) begins a mirror in front of the fake registry, or of upstream=…; each is stopped in order at
+    the end and must have ended well."""
+    begun = []
+
+    def start(data=None, upstream=None, environment=None, **options):
+        words = {name.replace("_", "-"): value for name, value in options.items()}
+        one = Tranship(data or tmp_path / "data", upstream or fake.url, words, environment)
+        begun.append(one)
+        return one.ready()
+
+    yield start
+    fake.heal()
+    failures = []
+    for one in begun:
+        if one.process.returncode is None:
+            try:
+                one.stop()
+            except AssertionError as failure:
+                one.kill()
+                failures.append(str(failure))
+    assert not failures, "\n".join(failures)
+
+
+@pytest.fixture
+def tranship(start):
+    return start()
+
+
+@pytest.fixture
+def demo(fake):
+    """library/demo:latest, a small image that the registry has."""
+    return fake.add("library/demo", images.image([images.random_bytes(300_000, "demo")]), "latest")

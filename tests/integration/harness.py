@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The real binary as a test sees it: started, asked, stopped or killed, its log read. Waits for events, with a limit."""
+
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import threading
+import time
+
+import wire
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+SANITIZERS = re.compile(r"ERROR: \w*Sanitizer|WARNING: ThreadSanitizer|runtime error:|SUMMARY: \w*Sanitizer")
+# Short enough that a test of a time-out is quick, long enough for a sanitizer build on a busy machine.
+PATIENCE = {"connect-timeout": "2s", "header-timeout": "2s", "stall-timeout": "2s"}
+
+
+def binary():
+    builddir = os.environ.get("top_builddir")
+    path = os.environ.get("TRANSHIP") or (pathlib.Path(builddir) if builddir else TOP / "build") / "tranship"
+    return pathlib.Path(path).resolve()
+
+
+def clean_environment(**more):
+    """Nothing of the caller's settings reaches the binary: no proxies, no TRANSHIP_ options."""
+    mine = {k: v for k, v in os.environ.items() if not re.match(r"(?i)(tranship.*|\w+_proxy|ssl_cert_.*)$", k)}
+    return mine | more
+
+
+def wait_until(claim, seconds=10, what="it"):
+    """For states that send no event (a file, a process): looks again every few milliseconds."""
+    end = time.monotonic() + seconds
+    while not (found := claim()):
+        assert time.monotonic() < end, f"{what} did not come about within {seconds} s"
+        time.sleep(0.005)
+    return found
+
+
+class Tranship:
+    """One run of `tranship serve` on a data folder. options: {"tag-ttl": "1s"}."""
+
+    def __init__(self, data, upstream, options=None, environment=None, listen="127.0.0.1:0"):
+        self.data = pathlib.Path(data)
+        words = {"listen": listen, "data": str(data), "upstream": upstream, "log-format": "json",
+                 "log-level": "debug", **PATIENCE, **(options or {})}
+        self.command = [str(binary()), "serve"]
+        for option, value in words.items():
+            if value is not None:
+                self.command += [f"--{option}", str(value)]
+        self.lines = []   # of stderr
+        self.news = threading.Condition()
+        self.is_read = False
+        self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                        stderr=subprocess.PIPE, env=clean_environment(**(environment or {})))
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+        self.port = None
+
+    def _read(self):
+        for line in self.process.stderr:
+            with self.news:
+                self.lines.append(line.decode(errors="replace").rstrip("\n"))
+                self.news.notify_all()
+        with self.news:
+            self.is_read = True
+            self.news.notify_all()
+
+    # --- its life -------------------------------------------------------------------------------------------------
+    def ready(self, seconds=20):
+        """Waits for the line that says where it serves."""
+        entry = self.wait_log(lambda e: e.get("message") == "serving", seconds)
+        self.port = int(entry["address"].rsplit(":", 1)[1])
+        return self
+
+    def terminate(self):
+        self.process.send_signal(signal.SIGTERM)
+
+    def wait(self, seconds=20):
+        """The exit status; by then all of stderr is read."""
+        try:
+            status = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGABRT)
+            self.process.wait()
+            raise AssertionError(f"still there after {seconds} s:\n{self.tail()}") from None
+        self.reader.join()
+        assert not SANITIZERS.search(self.stderr), self.stderr
+        return status
+
+    def stop(self, seconds=20):
+        """The orderly end: SIGTERM, exit 0, no complaint of a sanitizer."""
+        if self.process.poll() is None:
+            self.terminate()
+        assert self.wait(seconds) == 0, f"exit {self.process.returncode}:\n{self.tail()}"
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+        self.reader.join()
+
+    # --- its words ------------------------------------------------------------------------------------------------
+    @property
+    def stderr(self):
+        with self.news:
+            return "\n".join(self.lines)
+
+    def tail(self):
+        return "\n".join(self.stderr.split("\n")[-60:])
+
+    def log(self):
+        """What it logged so far, as dictionaries."""
+        with self.news:
+            return [json.loads(line) for line in self.lines if line.startswith("{")]
+
+    def wait_log(self, claim, seconds=10):
+        """The first entry of which the claim is true, past or to come."""
+        def look():
+            found = next((e for e in self.log() if claim(e)), None)
+            return found or (self.is_read and "gone")
+        with self.news:
+            found = self.news.wait_for(look, seconds)
+        assert found and found != "gone", f"no such line was logged:\n{self.tail()}"
+        return found
+
+    # --- questions --------------------------------------------------------------------------------------------------
+    def get(self, path, headers=(), timeout=30):
+        return wire.fetch(self.port, path, "GET", headers, timeout=timeout)
+
+    def head(self, path, headers=(), timeout=30):
+        return wire.fetch(self.port, path, "HEAD", headers, timeout=timeout)
+
+    def wire(self, **more):
+        return wire.Wire(self.port, **more)
+
+    def manifest(self, name, reference, headers=()):
+        return self.get(f"/v2/{name}/manifests/{reference}", headers)
+
+    def blob(self, name, digest, headers=()):
+        return self.get(f"/v2/{name}/blobs/{digest}", headers)
+
+    def drain_log(self):
+        """Waits until what was asked before has been logged: asks something and waits for its line."""
+        mark = self.get("/v2/").header("x-request-id")
+        self.wait_log(lambda e: mark is not None and mark in e.values())
+
+    # --- its disk ---------------------------------------------------------------------------------------------------
+    def blob_path(self, digest):
+        algorithm, _, encoded = digest.partition(":")
+        return self.data / "blobs" / algorithm / encoded
+
+    def holds(self, digest):
+        return self.blob_path(digest).exists()
+
+    def wait_held(self, digest, seconds=10):
+        wait_until(lambda: self.holds(digest), seconds, f"{digest} in blobs/")
+
+    def held(self):
+        """The digests under blobs/."""
+        return {f"{p.parent.name}:{p.name}" for p in self.data.glob("blobs/*/*")}
+
+    def ingest(self):
+        return sorted(p.name for p in self.data.glob("ingest/*"))
+
+
+def code_of(response):
+    """The code of a registry error, the body checked for its form on the way."""
+    assert response.header("content-type") == "application/json", response
+    errors = json.loads(response.body)["errors"]
+    assert errors and all(e["code"] and e["message"] for e in errors), response
+    return errors[0]["code"]
+
+
+def message_of(response):
+    return json.loads(response.body)["errors"][0]["message"]
