@@ -9,6 +9,8 @@
 void *alloc_zero(size_t bytes) __attribute__((malloc, returns_nonnull));
 void *alloc_array(size_t count, size_t each_bytes) __attribute__((malloc, returns_nonnull)); /* checks overflow */
 void *alloc_grow(void *old, size_t count, size_t each_bytes) __attribute__((returns_nonnull)); /* realloc; tail not zeroed */
+/* align: a power of two; for what must not share a cache line. */
+void *alloc_aligned(size_t align, size_t bytes) __attribute__((malloc, returns_nonnull));
 char *alloc_string(const char *text) __attribute__((malloc, returns_nonnull));             /* strdup */
 char *alloc_bytes(const void *from, size_t bytes) __attribute__((malloc, returns_nonnull)); /* copy + a 0 byte */
 char *alloc_format(const char *format, ...) __attribute__((malloc, returns_nonnull, format(printf, 1, 2)));

@@ -30,7 +30,7 @@ const char *json_get_string(const struct json_t *object, const char *key);  /* 0
 bool json_get_integer(const struct json_t *object, const char *key, int64_t *out);
 bool json_is_object(const struct json_t *value);
 bool json_is_array(const struct json_t *value);
-const char *json_string(const struct json_t *value);                        /* NULL unless a string */
+const char *json_text(const struct json_t *value); /* NULL unless a string, or with an inner 0 */
 size_t json_count(const struct json_t *array);
 struct json_t *json_item(const struct json_t *array, size_t i);
 /* Visits every key of an object; stops when visit returns false. */

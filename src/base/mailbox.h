@@ -15,8 +15,8 @@ struct letter { /* embed as the first member */
 
 struct mailbox;
 
-/* limit: letters waiting at most. wake (may be NULL) is called after each post, with no lock held, on the sender's
- * thread; it must be safe from any thread. */
+/* limit: letters waiting at most. wake (may be NULL) is called after each post and after the close, with no lock held,
+ * on the thread that posts or closes; it must be safe from any thread. */
 struct mailbox *mailbox_new(size_t limit, void (*wake)(void *cls), void *cls);
 void mailbox_free(struct mailbox *m); /* must be empty */
 

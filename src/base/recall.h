@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * A bounded memory: a map from byte keys to counted objects, sharded, least recently used out first. What the hot
  * path knows without asking the index. It holds one reference to each object; a get hands out another. Any thread;
- * a shard's mutex (RANK_RECALL) is held for a look-up only, and objects are dropped with no lock held. */
+ * a shard's mutex (RANK_RECALL) is held for a look-up only, and objects are dropped with no lock held. The metric
+ * recall_bytes sums all of them. */
 #ifndef BASE_RECALL_H
 #define BASE_RECALL_H
 

@@ -27,6 +27,7 @@ bool slice_u64(struct slice s, uint64_t max, uint64_t *value);
 char *slice_dup(struct slice s);                        /* owned, 0-terminated */
 /* Copies with a 0 at the end; false and out untouched if it does not fit. */
 bool slice_copy(struct slice s, char *out, size_t out_bytes);
+size_t slice_utf8(struct slice s);                      /* bytes of the valid UTF-8 character in front; 0 if there is none */
 
 struct str {
     char *text; /* NULL while empty; use str_text */
