@@ -30,9 +30,8 @@ struct waiter {
     STAILQ_ENTRY(waiter) next;
 };
 
-/* Opens the partial file and takes up what an earlier flow left there. size_bytes: as a descriptor promised, -1 if
- * unknown. Waits for the disk. */
-struct flow *flow_new(struct store *s, const struct digest *d, int64_t size_bytes, struct error *e);
+/* A new flow, WAITING, with one reference. size_bytes: as a descriptor promised, -1 if unknown. Does no I/O. */
+struct flow *flow_new(struct store *s, const struct digest *d, int64_t size_bytes);
 struct flow *flow_ref(struct flow *f);
 void flow_unref(struct flow *f);
 AUTO_UNREF(flow, flow_unref)
@@ -56,6 +55,8 @@ bool flow_await(struct flow *f, uint64_t offset, struct waiter *w);
 #define FLOW_END (UINT64_MAX - 1)
 
 /* --- the producer: one thread (the fetcher's) --------------------------------------------------------------------- */
+/* Opens the partial file and takes up what an earlier flow left there: first of all, once. Waits for the disk. 0 or -1. */
+int flow_open(struct flow *f, struct error *e);
 /* The size that a source states. 0, or -1 (ERR_CORRUPT) if it contradicts what is known. */
 int flow_set_size(struct flow *f, uint64_t size_bytes, struct error *e);
 /* Bytes at their place; those already present are not written again. Refused: beyond the size (ERR_CORRUPT), disk errors. */
@@ -66,7 +67,7 @@ bool flow_hole(struct flow *f, uint64_t from, uint64_t *offset, uint64_t *length
 int flow_flush(struct flow *f);
 /* Hashes up to max bytes of the contiguous prefix that arrived out of order or was taken up. true if more is left. */
 bool flow_catch_up(struct flow *f, size_t max);
-/* All is present and hashed: VERIFIED (0), or FAILED with ERR_CORRUPT (-1) if the digest differs. With the size still unknown the
+/* All is present and hashed: VERIFIED (0), or -1 (ERR_CORRUPT) if the digest differs: the caller restarts or fails it. With the size still unknown the
  * present prefix is the whole. */
 int flow_finish(struct flow *f, struct error *e);
 /* FAILED for that reason; keeps the partial data unless the reason is ERR_CORRUPT. No effect once ended. */

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Two hash tables under one mutex: look-ups are short, and a warm hit never comes here. */
+#include "mirror/flights.h"
+
+#include <stdint.h>
+#include <string.h>
+#include <uthash.h>
+
+#include "base/alloc.h"
+#include "base/thread.h"
+#include "cache/flow.h"
+#include "mirror/answer.h"
+
+struct flight {
+    UT_hash_handle hh;
+    struct flow *flow;
+    struct answer *answer;
+    size_t key_bytes;
+    char key[];
+};
+
+struct flights {
+    struct mutex mutex; /* guards all below */
+    struct flight *flows, *questions;
+};
+
+struct flights *flights_new(void)
+{
+    struct flights *f = alloc_zero(sizeof *f);
+    mutex_init(&f->mutex, RANK_FLIGHTS);
+    return f;
+}
+
+void flights_free(struct flights *f)
+{
+    mutex_fini(&f->mutex);
+    free(f);
+}
+
+static struct flight *make(const void *key, size_t key_bytes)
+{
+    struct flight *e = alloc_zero(sizeof *e + key_bytes);
+    memcpy(e->key, key, key_bytes);
+    e->key_bytes = key_bytes;
+    return e;
+}
+
+struct flow *flights_find_flow(struct flights *f, const struct digest *d)
+{
+    struct flight *e;
+    MUTEX_HOLD(&f->mutex);
+    HASH_FIND(hh, f->flows, d, sizeof *d, e);
+    return e ? flow_ref(e->flow) : NULL;
+}
+
+struct flow *flights_join_flow(struct flights *f, struct store *s, const struct digest *d, long long size_bytes, bool *begun)
+{
+    struct flight *e;
+    MUTEX_HOLD(&f->mutex);
+    HASH_FIND(hh, f->flows, d, sizeof *d, e);
+    *begun = !e;
+    if (!e) {
+        e = make(d, sizeof *d);
+        e->flow = flow_new(s, d, size_bytes);
+        HASH_ADD_KEYPTR(hh, f->flows, e->key, e->key_bytes, e);
+    }
+    return flow_ref(e->flow);
+}
+
+void flights_end_flow(struct flights *f, struct flow *flow)
+{
+    struct flight *e;
+    {
+        MUTEX_HOLD(&f->mutex);
+        HASH_FIND(hh, f->flows, flow_digest(flow), sizeof(struct digest), e);
+        if (!e || e->flow != flow)
+            return;
+        HASH_DEL(f->flows, e);
+    }
+    flow_unref(e->flow);
+    free(e);
+}
+
+struct answer *flights_join(struct flights *f, const char *key, bool *begun)
+{
+    struct flight *e;
+    MUTEX_HOLD(&f->mutex);
+    HASH_FIND(hh, f->questions, key, strlen(key), e);
+    *begun = !e;
+    if (!e) {
+        e = make(key, strlen(key));
+        e->answer = answer_new();
+        HASH_ADD_KEYPTR(hh, f->questions, e->key, e->key_bytes, e);
+    }
+    return answer_ref(e->answer);
+}
+
+void flights_end(struct flights *f, const char *key)
+{
+    struct flight *e;
+    {
+        MUTEX_HOLD(&f->mutex);
+        HASH_FIND(hh, f->questions, key, strlen(key), e);
+        if (!e)
+            return;
+        HASH_DEL(f->questions, e);
+    }
+    answer_unref(e->answer);
+    free(e);
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The single-flight table: one flow per digest, one question per key, however many ask. It holds a reference to each;
+ * whoever began one takes it out when it ended and what came of it can be found in the store. Any thread; its mutex
+ * (RANK_FLIGHTS) is held for look-ups only. */
+#ifndef MIRROR_FLIGHTS_H
+#define MIRROR_FLIGHTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "oci/digest.h"
+
+struct answer;
+struct flow;
+struct flights;
+struct store;
+
+struct flights *flights_new(void);
+void flights_free(struct flights *f); /* must be empty */
+
+/* The flow of that digest with a new reference, or NULL. */
+struct flow *flights_find_flow(struct flights *f, const struct digest *d);
+/* Joins the flow of that digest or begins one (*begun); a new reference either way. */
+struct flow *flights_join_flow(struct flights *f, struct store *s, const struct digest *d, long long size_bytes, bool *begun);
+void flights_end_flow(struct flights *f, struct flow *flow);
+
+/* The same for questions. */
+struct answer *flights_join(struct flights *f, const char *key, bool *begun);
+void flights_end(struct flights *f, const char *key);
+
+#endif

@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Four bounded memories. Their sizes are shares of one budget: content takes most, for it saves the most. */
+#include "mirror/known.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/recall.h"
+#include "cache/index.h"
+#include "cache/ledger.h"
+#include "cache/store.h"
+#include "fetch/pull.h"
+#include "oci/reference.h"
+
+struct hold {
+    unsigned references;
+    int64_t size_bytes;
+};
+
+struct known {
+    struct store *store;
+    struct ledger *ledger;
+    struct recall *contents, *holds, *notes, *listings;
+};
+
+enum { KEY_MAX = 256 + REPOSITORY_MAX + DIGEST_TEXT_MAX + 8 };
+
+/* --- counted little things ---------------------------------------------------------------------------------------- */
+
+static void content_up(void *c)
+{
+    content_ref(c);
+}
+
+static void content_down(void *c)
+{
+    content_unref(c);
+}
+
+static void hold_up(void *h)
+{
+    __atomic_add_fetch(&((struct hold *)h)->references, 1, __ATOMIC_RELAXED);
+}
+
+static void hold_down(void *h)
+{
+    if (__atomic_sub_fetch(&((struct hold *)h)->references, 1, __ATOMIC_ACQ_REL) == 0)
+        free(h);
+}
+
+static void note_up(void *n)
+{
+    __atomic_add_fetch(&((struct note *)n)->references, 1, __ATOMIC_RELAXED);
+}
+
+static void note_down(void *n)
+{
+    note_unref(n);
+}
+
+static void answer_up(void *a)
+{
+    answer_ref(a);
+}
+
+static void answer_down(void *a)
+{
+    answer_unref(a);
+}
+
+struct note *note_new(void)
+{
+    struct note *n = alloc_zero(sizeof *n);
+    n->references = 1;
+    return n;
+}
+
+void note_unref(struct note *n)
+{
+    if (__atomic_sub_fetch(&n->references, 1, __ATOMIC_ACQ_REL) == 0)
+        free(n);
+}
+
+struct known *known_new(struct store *s, struct ledger *l, size_t memory_bytes)
+{
+    struct known *k = alloc_zero(sizeof *k);
+    k->store = s;
+    k->ledger = l;
+    k->contents = recall_new(memory_bytes / 2, content_up, content_down);
+    k->holds = recall_new(memory_bytes / 8, hold_up, hold_down);
+    k->notes = recall_new(memory_bytes / 8, note_up, note_down);
+    k->listings = recall_new(memory_bytes / 4, answer_up, answer_down);
+    return k;
+}
+
+void known_free(struct known *k)
+{
+    recall_free(k->contents);
+    recall_free(k->holds);
+    recall_free(k->notes);
+    recall_free(k->listings);
+    free(k);
+}
+
+size_t known_bytes(struct known *k)
+{
+    return recall_bytes(k->contents) + recall_bytes(k->holds) + recall_bytes(k->notes) + recall_bytes(k->listings);
+}
+
+/* --- content ------------------------------------------------------------------------------------------------------ */
+
+void known_put_content(struct known *k, struct content *c)
+{
+    recall_put(k->contents, &c->digest, sizeof c->digest, c, content_cost(c));
+}
+
+struct content *known_content(struct known *k, struct index_reader *r, const struct digest *d, bool as_manifest)
+{
+    struct content *c = recall_get(k->contents, d, sizeof *d);
+    if (c && (c->media_type[0] || !as_manifest))
+        return c;
+    if (c)
+        content_unref(c);
+    if (!r)
+        return NULL;
+    struct error e;
+    struct index_manifest m = {0};
+    uint64_t size;
+    if (index_find_blob(r, d, &size, &e) != 1)
+        return NULL;
+    if (index_find_manifest(r, d, &m, &e) != 1 && as_manifest)
+        return NULL;
+    int found = content_open(k->store, d, m.media_type, &c, &e);
+    if (found == 1 && c->size_bytes == size) {
+        known_put_content(k, c);
+        return c;
+    }
+    if (found == 1)
+        content_unref(c);
+    char text[DIGEST_TEXT_MAX];
+    log_event(LOG_LEVEL_ERROR, "a held blob is missing or broken, fetching it again", LOG_S("digest", digest_print(d, text)),
+              LOG_S("error", found < 0 ? e.text : NULL), LOG_END);
+    ledger_remove_blob(k->ledger, d);
+    return NULL;
+}
+
+/* --- holds -------------------------------------------------------------------------------------------------------- */
+
+static size_t hold_key(char key[KEY_MAX], const char *registry, const char *repository, const struct digest *d)
+{
+    int n = snprintf(key, KEY_MAX, "%s/%s@", registry, repository);
+    size_t length = n < 0 ? 0 : (size_t)n;
+    memcpy(key + length, d, sizeof *d);
+    return length + sizeof *d;
+}
+
+static void remember_hold(struct known *k, const char *key, size_t key_bytes, int64_t size_bytes)
+{
+    struct hold *h = alloc_zero(sizeof *h);
+    h->references = 1;
+    h->size_bytes = size_bytes;
+    recall_put(k->holds, key, key_bytes, h, sizeof *h);
+    hold_down(h);
+}
+
+bool known_hold(struct known *k, struct index_reader *r, const char *registry, const char *repository,
+                const struct digest *d, int64_t *size_bytes)
+{
+    char key[KEY_MAX];
+    size_t n = hold_key(key, registry, repository, d);
+    struct hold *h = recall_get(k->holds, key, n);
+    if (h) {
+        *size_bytes = h->size_bytes;
+        hold_down(h);
+        return true;
+    }
+    if (!r || index_find_hold(r, registry, repository, d, size_bytes, NULL) != 1)
+        return false;
+    remember_hold(k, key, n, *size_bytes);
+    return true;
+}
+
+void known_put_hold(struct known *k, const char *registry, const char *repository, const struct digest *d,
+                    int64_t size_bytes, bool is_durable)
+{
+    char key[KEY_MAX];
+    remember_hold(k, key, hold_key(key, registry, repository, d), size_bytes);
+    if (is_durable)
+        ledger_put_hold(k->ledger, registry, repository, d, size_bytes);
+}
+
+/* --- notes -------------------------------------------------------------------------------------------------------- */
+
+static size_t note_key(char key[KEY_MAX], const char *registry, const char *repository, const char *reference)
+{
+    int n = snprintf(key, KEY_MAX, "%s/%s:%s", registry, repository, reference);
+    return n < 0 ? 0 : (size_t)n < KEY_MAX ? (size_t)n : KEY_MAX - 1;
+}
+
+struct note *known_note(struct known *k, struct index_reader *r, const char *registry, const char *repository,
+                        const char *reference)
+{
+    char key[KEY_MAX];
+    size_t n = note_key(key, registry, repository, reference);
+    struct note *found = recall_get(k->notes, key, n);
+    if (found || !r || strchr(reference, ':'))
+        return found;
+    struct index_tag tag;
+    if (index_find_tag(r, registry, repository, reference, &tag, NULL) != 1)
+        return NULL;
+    found = note_new();
+    found->digest = tag.digest;
+    found->freshness.checked_at_ms = tag.checked_at * 1000;
+    recall_put(k->notes, key, n, found, sizeof *found);
+    return found;
+}
+
+void known_put_note(struct known *k, const char *registry, const char *repository, const char *reference, struct note *n)
+{
+    char key[KEY_MAX];
+    recall_put(k->notes, key, note_key(key, registry, repository, reference), n, sizeof *n);
+}
+
+void known_confirm_tag(struct known *k, const char *registry, const char *repository, const char *tag,
+                       const struct digest *d, uint64_t size_bytes, const char *media_type)
+{
+    auto_unref(note) struct note *n = note_new();
+    n->digest = *d;
+    n->size_bytes = size_bytes;
+    slice_copy(slice_of(media_type), n->media_type, sizeof n->media_type);
+    n->freshness.checked_at_ms = clock_wall_s() * 1000;
+    known_put_note(k, registry, repository, tag, n);
+    ledger_put_tag(k->ledger, registry, repository, tag, d);
+}
+
+void known_fail_note(struct known *k, const char *registry, const char *repository, const char *reference, bool is_missing)
+{
+    auto_unref(note) struct note *old = known_note(k, NULL, registry, repository, reference);
+    auto_unref(note) struct note *n = note_new();
+    int64_t now_ms = clock_wall_s() * 1000;
+    if (is_missing) {
+        n->freshness.missing_at_ms = now_ms;
+        if (!strchr(reference, ':'))
+            ledger_remove_tag(k->ledger, registry, repository, reference);
+    } else if (old) {
+        unsigned references = n->references;
+        *n = *old;
+        n->references = references;
+        n->freshness.failed_at_ms = now_ms;
+    } else {
+        return;
+    }
+    known_put_note(k, registry, repository, reference, n);
+}
+
+struct content *known_put_manifest(struct known *k, const char *registry, const char *repository, const char *tag,
+                                   const struct pulled *p)
+{
+    struct content *c = content_new(&p->digest, p->media_type, p->bytes, (size_t)p->size_bytes);
+    known_put_content(k, c);
+    known_put_hold(k, registry, repository, &p->digest, (int64_t)p->size_bytes, false);
+    for (size_t i = 0; i < p->manifest->child_count; i++) {
+        const struct child *child = &p->manifest->children[i];
+        if (child->kind != CHILD_SUBJECT)
+            known_put_hold(k, registry, repository, &child->digest, child->size_bytes, false);
+    }
+    ledger_publish_manifest(k->ledger, &p->digest, p->bytes, (size_t)p->size_bytes, p->manifest, registry, repository,
+                            tag, NULL, NULL);
+    if (tag)
+        known_confirm_tag(k, registry, repository, tag, &p->digest, p->size_bytes, p->media_type);
+    return c;
+}
+
+/* --- listings ----------------------------------------------------------------------------------------------------- */
+
+struct answer *known_listing(struct known *k, const char *key)
+{
+    return recall_get(k->listings, key, strlen(key));
+}
+
+void known_put_listing(struct known *k, const char *key, struct answer *a)
+{
+    recall_put(k->listings, key, strlen(key), a, sizeof *a + (a->items ? strlen(a->items) : 0));
+}

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The look-ups, in the order that makes a warm hit cheap: memory, then the index, then the flights, and only then a
+ * question. A flow leaves the flights only after the store has its blob, so flights before store misses nothing. */
+#include "mirror/mirror.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/metrics.h"
+#include "base/str.h"
+#include "cache/index.h"
+#include "mirror/flights.h"
+#include "mirror/known.h"
+#include "mirror/question.h"
+#include "upstream/upstream.h"
+
+enum { KEY_MAX = 1024 };
+
+struct mirror *mirror_new(const struct mirror_options *o, struct store *s, struct ledger *l, struct fetcher *f)
+{
+    struct mirror *m = alloc_zero(sizeof *m);
+    m->options = *o;
+    m->store = s;
+    m->ledger = l;
+    m->fetcher = f;
+    m->known = known_new(s, l, o->memory_bytes);
+    m->flights = flights_new();
+    return m;
+}
+
+void mirror_free(struct mirror *m)
+{
+    known_free(m->known);
+    flights_free(m->flights);
+    free(m);
+}
+
+void mirror_stop(struct mirror *m)
+{
+    __atomic_store_n(&m->is_stopping, true, __ATOMIC_RELEASE);
+}
+
+/* --- answers that are known at once ------------------------------------------------------------------------------- */
+
+static struct answer *at_once(struct answer *a)
+{
+    answer_finish(a);
+    return a;
+}
+
+static struct answer *error_answer(enum error_kind kind, const char *text)
+{
+    struct answer *a = answer_new();
+    a->kind = ANSWER_ERROR;
+    a->cache = CACHE_HIT;
+    error_set(&a->error, kind, "%s", text);
+    return at_once(a);
+}
+
+static struct answer *content_answer(struct content *c, enum cache_outcome cache, int64_t checked_at_ms)
+{
+    struct answer *a = answer_new();
+    a->kind = ANSWER_CONTENT;
+    a->cache = cache;
+    a->content = c;
+    a->digest = c->digest;
+    a->checked_at_ms = checked_at_ms;
+    metric_add(cache_hits_total, 1);
+    return at_once(a);
+}
+
+static struct answer *flow_answer(struct flow *f, bool joined)
+{
+    struct answer *a = answer_new();
+    a->kind = ANSWER_FLOW;
+    a->cache = joined ? CACHE_COLLAPSED : CACHE_STORED;
+    a->flow = f;
+    a->digest = *flow_digest(f);
+    return at_once(a);
+}
+
+static struct answer *missing(const struct ask *a, bool is_offline)
+{
+    enum error_kind kind = a->kind == ASK_BLOB ? ERR_BLOB_UNKNOWN : a->kind == ASK_MANIFEST ? ERR_MANIFEST_UNKNOWN
+                                                                                             : ERR_NAME_UNKNOWN;
+    char text[512];
+    snprintf(text, sizeof text, is_offline ? "%s is not held here, and this mirror runs in offline mode" : "%s: %s does not have it",
+             a->repository, a->upstream->registry);
+    return error_answer(kind, text);
+}
+
+/* --- by tag ------------------------------------------------------------------------------------------------------- */
+
+static struct answer *ask_tag(struct mirror *m, struct index_reader *r, const struct ask *a, bool *joined)
+{
+    const char *registry = a->upstream->registry;
+    auto_unref(note) struct note *n = known_note(m->known, r, registry, a->repository, a->tag);
+    auto_unref(content) struct content *c = NULL;
+    struct freshness fresh = {0};
+    if (n) {
+        fresh = n->freshness;
+        if (n->digest.algorithm)
+            c = known_content(m->known, r, &n->digest, true);
+        fresh.is_held = c || (a->is_head && n->size_bytes > 0);
+    }
+    enum freshness_verdict verdict = freshness_judge(&m->options.rules, &fresh, clock_wall_s() * 1000);
+    char key[KEY_MAX];
+    snprintf(key, sizeof key, "tag %s %s %s:%s", a->is_head ? "head" : "get", registry, a->repository, a->tag);
+    switch (verdict) {
+    case FRESH_SERVE_BEHIND:
+        answer_unref(question_ask(m, a, key, c, NULL, joined));
+        *joined = false;
+        /* fallthrough */
+    case FRESH_SERVE:
+    case FRESH_SERVE_STALE:
+        if (c)
+            return content_answer(take(c), verdict == FRESH_SERVE_STALE ? CACHE_STALE : CACHE_HIT, fresh.checked_at_ms);
+        struct answer *told = answer_new();
+        told->kind = ANSWER_HEAD;
+        told->cache = CACHE_HIT;
+        told->digest = n->digest;
+        told->size_bytes = n->size_bytes;
+        told->checked_at_ms = fresh.checked_at_ms;
+        slice_copy(slice_of(n->media_type), told->media_type, sizeof told->media_type);
+        return at_once(told);
+    case FRESH_MISSING:
+    case FRESH_OFFLINE:
+        return missing(a, verdict == FRESH_OFFLINE);
+    case FRESH_ASK:
+        break;
+    }
+    return question_ask(m, a, key, c, NULL, joined);
+}
+
+/* --- by digest ---------------------------------------------------------------------------------------------------- */
+
+static bool was_missing_lately(struct mirror *m, const struct ask *a)
+{
+    char text[DIGEST_TEXT_MAX];
+    auto_unref(note) struct note *n =
+        known_note(m->known, NULL, a->upstream->registry, a->repository, digest_print(&a->digest, text));
+    return n && freshness_judge(&m->options.rules, &n->freshness, clock_wall_s() * 1000) == FRESH_MISSING;
+}
+
+static struct answer *ask_digest(struct mirror *m, struct index_reader *r, const struct ask *a, bool *joined)
+{
+    int64_t size = -1;
+    char key[KEY_MAX], text[DIGEST_TEXT_MAX];
+    bool is_manifest = a->kind == ASK_MANIFEST;
+    bool holds = known_hold(m->known, r, a->upstream->registry, a->repository, &a->digest, &size);
+    auto_unref(content) struct content *c = known_content(m->known, r, &a->digest, is_manifest);
+    if (c && holds)
+        return content_answer(take(c), CACHE_HIT, 0);
+    if (m->options.rules.mode == MODE_OFFLINE)
+        return missing(a, true);
+    if (!is_manifest && !c) {
+        struct flow *f = flights_find_flow(m->flights, &a->digest);
+        if (f && holds && flow_state(f) != FLOW_FAILED) {
+            *joined = true;
+            return flow_answer(f, true);
+        }
+        /* It may have been published between the two look-ups. */
+        if (!f && (c = known_content(m->known, r, &a->digest, false)) && holds)
+            return content_answer(take(c), CACHE_HIT, 0);
+        bool needs_proof = f && !holds;
+        if (f)
+            flow_unref(f);
+        if (!c && !needs_proof && !a->is_head && !was_missing_lately(m, a)) {
+            f = question_flow(m, a->upstream, a->repository, &a->digest, size, joined);
+            return flow_answer(f, *joined);
+        }
+    }
+    if (was_missing_lately(m, a))
+        return missing(a, false);
+    snprintf(key, sizeof key, "%s %s %s/%s@%s", is_manifest ? "manifest" : "blob", a->is_head ? "head" : "get",
+             a->upstream->registry, a->repository, digest_print(&a->digest, text));
+    return question_ask(m, a, key, c, NULL, joined);
+}
+
+/* --- listings ----------------------------------------------------------------------------------------------------- */
+
+static bool add_tag(const char *tag, void *cls)
+{
+    struct str *items = cls;
+    if (items->length > 0)
+        str_add_char(items, ',');
+    str_json(items, slice_of(tag));
+    return true;
+}
+
+static bool add_referrer(const struct digest *d, uint64_t size_bytes, const char *media_type, const char *artifact_type,
+                         const char *annotations, void *cls)
+{
+    struct str *items = cls;
+    char text[DIGEST_TEXT_MAX];
+    str_format(items, "%s{\"mediaType\":", items->length > 0 ? "," : "");
+    str_json(items, slice_of(media_type));
+    str_format(items, ",\"digest\":\"%s\",\"size\":%llu", digest_print(d, text), (unsigned long long)size_bytes);
+    if (artifact_type[0]) {
+        str_add(items, ",\"artifactType\":");
+        str_json(items, slice_of(artifact_type));
+    }
+    if (annotations[0])
+        str_format(items, ",\"annotations\":%s", annotations);
+    str_add_char(items, '}');
+    return true;
+}
+
+static struct answer *held_listing(struct index_reader *r, const struct ask *a)
+{
+    autostr struct str items = {0};
+    struct error e;
+    int n = a->kind == ASK_TAGS
+                ? index_each_tag(r, a->upstream->registry, a->repository, "", 1000000, add_tag, &items, &e)
+                : index_each_referrer(r, a->upstream->registry, a->repository, &a->digest, add_referrer, &items, &e);
+    if (n < 0)
+        return error_answer(e.kind, e.text);
+    struct answer *found = answer_new();
+    found->kind = ANSWER_LISTING;
+    found->items = str_take(&items);
+    return at_once(found);
+}
+
+static struct answer *ask_listing(struct mirror *m, struct index_reader *r, const struct ask *a, bool *joined)
+{
+    char key[KEY_MAX], text[DIGEST_TEXT_MAX] = "";
+    bool is_tags = a->kind == ASK_TAGS;
+    if (m->options.rules.mode == MODE_OFFLINE)
+        return held_listing(r, a);
+    if (!is_tags)
+        digest_print(&a->digest, text);
+    snprintf(key, sizeof key, "%s %s/%s %s", is_tags ? "tags" : "referrers", a->upstream->registry, a->repository, text);
+    auto_unref(answer) struct answer *last = known_listing(m->known, key);
+    if (!last) {
+        size_t length;
+        int64_t fetched_at;
+        char *body;
+        if (index_find_listing(r, a->upstream->registry, a->repository, is_tags ? "tags" : "referrers", text, &body,
+                               &length, &fetched_at, NULL) == 1) {
+            last = answer_new();
+            last->kind = ANSWER_LISTING;
+            last->items = body;
+            last->checked_at_ms = fetched_at * 1000;
+            known_put_listing(m->known, key, at_once(last));
+        }
+    }
+    struct freshness fresh = {.is_held = last != NULL, .checked_at_ms = last ? last->checked_at_ms : 0};
+    if (freshness_judge(&m->options.rules, &fresh, clock_wall_s() * 1000) != FRESH_SERVE)
+        return question_ask(m, a, key, NULL, last, joined);
+    struct answer *copy = answer_new();
+    copy->kind = ANSWER_LISTING;
+    copy->items = alloc_string(last->items);
+    copy->checked_at_ms = last->checked_at_ms;
+    return at_once(copy);
+}
+
+struct answer *mirror_ask(struct mirror *m, struct index_reader *r, const struct ask *a, bool *joined)
+{
+    *joined = false;
+    if (__atomic_load_n(&m->is_stopping, __ATOMIC_ACQUIRE))
+        return error_answer(ERR_STOPPING, "the mirror is stopping");
+    if (a->kind == ASK_TAGS || a->kind == ASK_REFERRERS)
+        return ask_listing(m, r, a, joined);
+    return a->tag[0] ? ask_tag(m, r, a, joined) : ask_digest(m, r, a, joined);
+}

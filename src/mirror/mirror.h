@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The heart: what a client asks becomes an answer that is held, in flight, or begun. mirror_ask runs on the handler's
+ * thread and never waits for the network; what has to be asked upstream goes on on the fetch thread (question.c). */
+#ifndef MIRROR_MIRROR_H
+#define MIRROR_MIRROR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "mirror/answer.h"
+#include "mirror/freshness.h"
+#include "oci/digest.h"
+#include "oci/reference.h"
+
+struct fetcher;
+struct index_reader;
+struct ledger;
+struct mirror;
+struct store;
+struct upstream;
+
+struct mirror_options {
+    struct freshness_rules rules;
+    size_t memory_bytes; /* of small objects and what is known of names */
+};
+
+/* Borrows all; they outlive it. */
+struct mirror *mirror_new(const struct mirror_options *o, struct store *s, struct ledger *l, struct fetcher *f);
+/* After the fetcher and the ledger ended. */
+void mirror_free(struct mirror *m);
+
+enum ask_kind { ASK_MANIFEST, ASK_BLOB, ASK_TAGS, ASK_REFERRERS };
+
+struct ask {
+    enum ask_kind kind;
+    bool is_head;
+    struct upstream *upstream;
+    char repository[REPOSITORY_MAX + 1]; /* as the upstream names it */
+    char tag[TAG_MAX + 1];               /* "" if by digest */
+    struct digest digest;                /* of the manifest, the blob or the subject */
+};
+
+/* One reference to an answer, done or not yet. *joined: somebody else had begun what it waits for. */
+struct answer *mirror_ask(struct mirror *m, struct index_reader *r, const struct ask *a, bool *joined);
+
+/* Refuses whatever is asked from now on: a step of shutting down (stopping the fetcher then fails what is in flight). */
+void mirror_stop(struct mirror *m);
+
+#endif

@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Order at the end of a question: what was learnt goes into memory, the question leaves the flights table, its answer
+ * is done. So whoever comes later finds either the question or what came of it. */
+#include "mirror/question.h"
+
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "cache/ledger.h"
+#include "cache/store.h"
+#include "fetch/fetcher.h"
+#include "fetch/listing.h"
+#include "fetch/pull.h"
+#include "mirror/flights.h"
+#include "mirror/known.h"
+#include "upstream/upstream.h"
+
+enum { SMALL_BLOB = 64 << 10 };
+
+struct question {
+    struct call call; /* first */
+    struct mirror *mirror;
+    struct answer *answer;
+    struct ask ask;
+    char *key;
+    struct content *held;
+    struct answer *stale;
+    char reference[DIGEST_TEXT_MAX]; /* the tag, or the digest as text */
+};
+
+/* --- the end of a question ---------------------------------------------------------------------------------------- */
+
+static void finish(struct question *q)
+{
+    flights_end(q->mirror->flights, q->key);
+    answer_finish(q->answer);
+    answer_unref(q->answer);
+    if (q->held)
+        content_unref(q->held);
+    if (q->stale)
+        answer_unref(q->stale);
+    free(q->key);
+    free(q);
+}
+
+static void finish_content(struct question *q, struct content *c, enum cache_outcome cache)
+{
+    q->answer->kind = ANSWER_CONTENT;
+    q->answer->cache = cache;
+    q->answer->content = c;
+    q->answer->digest = c->digest;
+    if (q->ask.tag[0])
+        q->answer->checked_at_ms = clock_wall_s() * 1000;
+    finish(q);
+}
+
+static void finish_error(struct question *q, const struct error *why)
+{
+    q->answer->kind = ANSWER_ERROR;
+    q->answer->error = *why;
+    if (why->kind == ERR_NOT_FOUND)
+        q->answer->error.kind = q->ask.kind == ASK_BLOB ? ERR_BLOB_UNKNOWN : ERR_MANIFEST_UNKNOWN;
+    finish(q);
+}
+
+static bool is_missing(const struct error *why)
+{
+    return why->kind == ERR_NOT_FOUND || why->kind == ERR_NAME_UNKNOWN;
+}
+
+/* The upstream could not or would not tell: what is held, however old, else the error. */
+static void finish_without(struct question *q, const struct error *why)
+{
+    const struct ask *a = &q->ask;
+    struct mirror *m = q->mirror;
+    bool is_gone = is_missing(why);
+    if (a->kind != ASK_TAGS && a->kind != ASK_REFERRERS)
+        known_fail_note(m->known, a->upstream->registry, a->repository, q->reference, is_gone);
+    if (is_gone || !q->held || !a->tag[0]) {
+        finish_error(q, why);
+        return;
+    }
+    log_event(LOG_LEVEL_WARNING, "serving a stale tag", LOG_S("repository", a->repository), LOG_S("tag", a->tag),
+              LOG_S("error", why->text), LOG_END);
+    auto_unref(note) struct note *n = known_note(m->known, NULL, a->upstream->registry, a->repository, a->tag);
+    q->answer->kind = ANSWER_CONTENT;
+    q->answer->cache = CACHE_STALE;
+    q->answer->upstream_status = why->upstream_status;
+    q->answer->content = take(q->held);
+    q->answer->digest = q->answer->content->digest;
+    q->answer->checked_at_ms = n ? n->freshness.checked_at_ms : 0;
+    finish(q);
+}
+
+/* --- manifests and descriptors ------------------------------------------------------------------------------------ */
+
+static void manifest_came(void *cls, const struct pulled *p, const struct error *why)
+{
+    struct question *q = cls;
+    if (why) {
+        finish_without(q, why);
+        return;
+    }
+    const char *tag = q->ask.tag[0] ? q->ask.tag : NULL;
+    finish_content(q, known_put_manifest(q->mirror->known, q->ask.upstream->registry, q->ask.repository, tag, p),
+                   CACHE_STORED);
+}
+
+static void get_manifest(struct question *q, const char *reference)
+{
+    pull_manifest(q->mirror->fetcher, q->ask.upstream, q->ask.repository, reference, false, false, manifest_came, q);
+}
+
+static void finish_head(struct question *q, const struct pulled *p)
+{
+    q->answer->kind = ANSWER_HEAD;
+    q->answer->cache = CACHE_FORWARDED;
+    q->answer->digest = p->digest;
+    q->answer->size_bytes = p->size_bytes;
+    slice_copy(slice_of(p->media_type), q->answer->media_type, sizeof q->answer->media_type);
+    if (q->ask.tag[0])
+        q->answer->checked_at_ms = clock_wall_s() * 1000;
+    finish(q);
+}
+
+static void tag_was_told(void *cls, const struct pulled *p, const struct error *why)
+{
+    struct question *q = cls;
+    const struct ask *a = &q->ask;
+    struct known *k = q->mirror->known;
+    if (why) {
+        finish_without(q, why);
+        return;
+    }
+    if (p->digest.algorithm == 0 || p->size_bytes == 0) {
+        get_manifest(q, a->tag);
+        return;
+    }
+    struct content *c = NULL;
+    if (q->held && digest_equals(&q->held->digest, &p->digest))
+        c = take(q->held);
+    else if (content_open(q->mirror->store, &p->digest, p->media_type, &c, NULL) == 1)
+        known_put_hold(k, a->upstream->registry, a->repository, &p->digest, (int64_t)p->size_bytes, true);
+    if (c || a->is_head)
+        known_confirm_tag(k, a->upstream->registry, a->repository, a->tag, &p->digest, p->size_bytes, p->media_type);
+    if (c) {
+        known_put_content(k, c);
+        finish_content(q, c, CACHE_REVALIDATED);
+    } else if (a->is_head) {
+        known_put_hold(k, a->upstream->registry, a->repository, &p->digest, (int64_t)p->size_bytes, true);
+        finish_head(q, p);
+    } else {
+        char digest[DIGEST_TEXT_MAX];
+        get_manifest(q, digest_print(&p->digest, digest));
+    }
+}
+
+/* A HEAD by digest: is it there, may this repository have it? */
+static void digest_was_told(void *cls, const struct pulled *p, const struct error *why)
+{
+    struct question *q = cls;
+    const struct ask *a = &q->ask;
+    if (why) {
+        finish_without(q, why);
+        return;
+    }
+    struct pulled told = *p;
+    told.digest = a->digest;
+    if (a->kind == ASK_MANIFEST && !q->held && p->size_bytes == 0) {
+        get_manifest(q, q->reference); /* a HEAD without a length tells too little */
+        return;
+    }
+    int64_t size = p->size_bytes > 0 ? (int64_t)p->size_bytes : -1;
+    known_put_hold(q->mirror->known, a->upstream->registry, a->repository, &a->digest, size, true);
+    if (q->held) {
+        finish_content(q, take(q->held), CACHE_REVALIDATED);
+    } else if (a->is_head) {
+        finish_head(q, &told);
+    } else {
+        bool joined;
+        q->answer->kind = ANSWER_FLOW;
+        q->answer->digest = a->digest;
+        q->answer->flow = question_flow(q->mirror, a->upstream, a->repository, &a->digest, size, &joined);
+        q->answer->cache = joined ? CACHE_COLLAPSED : CACHE_STORED;
+        finish(q);
+    }
+}
+
+/* --- listings ----------------------------------------------------------------------------------------------------- */
+
+static void finish_listing(struct question *q, const char *items)
+{
+    const struct ask *a = &q->ask;
+    bool is_tags = a->kind == ASK_TAGS;
+    q->answer->kind = ANSWER_LISTING;
+    q->answer->cache = CACHE_STORED;
+    q->answer->items = alloc_string(items);
+    q->answer->checked_at_ms = clock_wall_s() * 1000;
+    known_put_listing(q->mirror->known, q->key, q->answer);
+    ledger_put_listing(q->mirror->ledger, a->upstream->registry, a->repository, is_tags ? "tags" : "referrers",
+                       is_tags ? "" : q->reference, items, strlen(items));
+    finish(q);
+}
+
+static void listing_failed(struct question *q, const struct error *why)
+{
+    if (is_missing(why) || !q->stale) {
+        struct error e = *why;
+        if (e.kind == ERR_NOT_FOUND)
+            e.kind = ERR_NAME_UNKNOWN;
+        finish_error(q, &e);
+        return;
+    }
+    q->answer->kind = ANSWER_LISTING;
+    q->answer->cache = CACHE_STALE;
+    q->answer->upstream_status = why->upstream_status;
+    q->answer->items = alloc_string(q->stale->items);
+    q->answer->checked_at_ms = q->stale->checked_at_ms;
+    finish(q);
+}
+
+static void fallback_came(void *cls, const struct pulled *p, const struct error *why)
+{
+    struct question *q = cls;
+    if (why && why->kind == ERR_NOT_FOUND) {
+        finish_listing(q, "");
+        return;
+    }
+    if (why) {
+        listing_failed(q, why);
+        return;
+    }
+    autostr struct str items = {0};
+    autojson struct json_t *index = json_parse(p->bytes, (size_t)p->size_bytes, NULL);
+    const struct json_t *array = index ? json_get_array(index, "manifests") : NULL;
+    for (size_t i = 0; array && i < json_count(array); i++) {
+        if (i > 0)
+            str_add_char(&items, ',');
+        json_print(json_item(array, i), &items);
+    }
+    finish_listing(q, str_text(&items));
+}
+
+static void listing_came(void *cls, const char *items, const struct error *why)
+{
+    struct question *q = cls;
+    if (!why) {
+        finish_listing(q, items);
+    } else if (q->ask.kind == ASK_REFERRERS && why->kind == ERR_NOT_FOUND) {
+        char tag[TAG_MAX + 1];
+        reference_fallback_tag(&q->ask.digest, tag);
+        pull_manifest(q->mirror->fetcher, q->ask.upstream, q->ask.repository, tag, false, false, fallback_came, q);
+    } else {
+        listing_failed(q, why);
+    }
+}
+
+static void ask_listing(struct question *q)
+{
+    const struct ask *a = &q->ask;
+    bool is_tags = a->kind == ASK_TAGS;
+    autofree char *path = is_tags ? alloc_format("/v2/%s/tags/list?n=1000", a->repository)
+                                  : alloc_format("/v2/%s/referrers/%s", a->repository, q->reference);
+    listing_pull(q->mirror->fetcher, a->upstream, a->repository, path, is_tags ? "tags" : "manifests", listing_came, q);
+}
+
+/* --- beginnings --------------------------------------------------------------------------------------------------- */
+
+static void run(struct call *c)
+{
+    struct question *q = (struct question *)c;
+    const struct ask *a = &q->ask;
+    metric_add(cache_misses_total, 1);
+    if (a->kind == ASK_TAGS || a->kind == ASK_REFERRERS)
+        ask_listing(q);
+    else if (a->tag[0] && (q->held || a->is_head))
+        pull_manifest(q->mirror->fetcher, a->upstream, a->repository, a->tag, true, false, tag_was_told, q);
+    else if (a->kind == ASK_BLOB || q->held || a->is_head)
+        pull_manifest(q->mirror->fetcher, a->upstream, a->repository, q->reference, true, a->kind == ASK_BLOB,
+                      digest_was_told, q);
+    else
+        get_manifest(q, q->reference);
+}
+
+static const struct error too_many = {.kind = ERR_BUSY, .text = "too many questions wait for the upstreams, or the mirror is stopping"};
+
+struct answer *question_ask(struct mirror *m, const struct ask *a, const char *key, struct content *held,
+                            struct answer *stale, bool *joined)
+{
+    bool begun;
+    struct answer *answer = flights_join(m->flights, key, &begun);
+    *joined = !begun;
+    if (!begun)
+        return answer;
+    struct question *q = alloc_zero(sizeof *q);
+    *q = (struct question){.call.run = run,
+                           .mirror = m,
+                           .answer = answer_ref(answer),
+                           .ask = *a,
+                           .key = alloc_string(key),
+                           .held = held ? content_ref(held) : NULL,
+                           .stale = stale ? answer_ref(stale) : NULL};
+    if (a->tag[0])
+        slice_copy(slice_of(a->tag), q->reference, sizeof q->reference);
+    else if (a->digest.algorithm)
+        digest_print(&a->digest, q->reference);
+    if (!fetcher_post(m->fetcher, &q->call))
+        finish_error(q, &too_many);
+    return answer;
+}
+
+/* --- flows -------------------------------------------------------------------------------------------------------- */
+
+struct fill {
+    struct call call; /* first */
+    struct mirror *mirror;
+    struct upstream *upstream;
+    struct flow *flow;
+    char repository[REPOSITORY_MAX + 1];
+};
+
+static void fill_end(struct fill *f)
+{
+    flights_end_flow(f->mirror->flights, f->flow);
+    flow_unref(f->flow);
+    free(f);
+}
+
+static void published(void *cls, const struct error *e)
+{
+    (void)e; /* the ledger has told; what could not be stored is simply not held */
+    fill_end(cls);
+}
+
+static void remember_small(struct fill *f, uint64_t size)
+{
+    char bytes[SMALL_BLOB];
+    if (size > sizeof bytes || flow_read(f->flow, 0, bytes, (size_t)size, NULL) != (ssize_t)size)
+        return;
+    auto_unref(content) struct content *c = content_new(flow_digest(f->flow), "", bytes, (size_t)size);
+    known_put_content(f->mirror->known, c);
+}
+
+static void filled(void *cls, const struct error *why)
+{
+    struct fill *f = cls;
+    struct mirror *m = f->mirror;
+    const struct digest *d = flow_digest(f->flow);
+    char text[DIGEST_TEXT_MAX];
+    uint64_t size = 0;
+    if (why) {
+        digest_print(d, text);
+        if (is_missing(why))
+            known_fail_note(m->known, f->upstream->registry, f->repository, text, true);
+        else
+            log_event(LOG_LEVEL_WARNING, "a blob could not be fetched", LOG_S("repository", f->repository),
+                      LOG_S("digest", text), LOG_S("upstream", f->upstream->url), LOG_S("error", why->text), LOG_END);
+        fill_end(f);
+        return;
+    }
+    flow_size(f->flow, &size);
+    remember_small(f, size);
+    known_put_hold(m->known, f->upstream->registry, f->repository, d, (int64_t)size, false);
+    if (!ledger_publish(m->ledger, d, flow_fd(f->flow), size, f->upstream->registry, f->repository, published, f))
+        fill_end(f);
+}
+
+static void fill_run(struct call *c)
+{
+    struct fill *f = (struct fill *)c;
+    pull_blob(f->mirror->fetcher, f->upstream, f->repository, f->flow, filled, f);
+}
+
+struct flow *question_flow(struct mirror *m, struct upstream *u, const char *repository, const struct digest *d,
+                           int64_t size_bytes, bool *joined)
+{
+    bool begun;
+    struct flow *flow = flights_join_flow(m->flights, m->store, d, size_bytes, &begun);
+    while (!begun && flow_state(flow) == FLOW_FAILED) {
+        flights_end_flow(m->flights, flow); /* its own filler may not have come to that yet */
+        flow_unref(flow);
+        flow = flights_join_flow(m->flights, m->store, d, size_bytes, &begun);
+    }
+    *joined = !begun;
+    if (!begun)
+        return flow;
+    metric_add(cache_misses_total, 1);
+    struct fill *f = alloc_zero(sizeof *f);
+    f->call.run = fill_run;
+    f->mirror = m;
+    f->upstream = u;
+    f->flow = flow_ref(flow);
+    slice_copy(slice_of(repository), f->repository, sizeof f->repository);
+    if (!fetcher_post(m->fetcher, &f->call)) {
+        flow_fail(flow, &too_many);
+        fill_end(f);
+    }
+    return flow;
+}
