@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Allocate or end the process. The end is a plain exit, not an abort: a core would hold credentials. */
+ * Allocate or end the process. The end is a plain exit, not an abort: a core would hold
+ * credentials. */
 #include "base/alloc.h"
 
 #include <stdarg.h>

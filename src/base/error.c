@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Errors as plain data. Knows the table in error.def; refuses to allocate, to log and to keep anything of its own.
- * The text ends up in logs and answers, so it is kept to one line of whole characters here, once. */
+ * Errors as plain data. Knows the table in error.def; refuses to allocate, to log and to keep
+ * anything of its own. The text ends up in logs and answers, so it is kept to one line of whole
+ * characters here, once. */
 #include "base/error.h"
 
 #include <errno.h>

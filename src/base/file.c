@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Files relative to an open folder. Knows how to write a whole file and make it durable; nothing of what is in it.
- * Links in the last component are refused: names here are the program's own, so a link was put there by another. */
+ * Files relative to an open folder. Knows how to write a whole file and make it durable; nothing of
+ * what is in it. Links in the last component are refused: names here are the program's own, so a
+ * link was put there by another. */
 #include "base/file.h"
 
 #include <errno.h>
@@ -20,7 +21,7 @@ static int make_folder(const char *path, struct error *e)
     struct stat st;
     if (mkdir(path, 0755) == 0)
         return 0;
-    /* Any failure is fine where a folder is already: above the first missing one it may be EROFS or EACCES. */
+    /* Where a folder is already, any failure is fine: some file systems say EROFS or EACCES. */
     int reason = errno;
     if (stat(path, &st) == 0) {
         if (S_ISDIR(st.st_mode))
@@ -103,7 +104,8 @@ ssize_t file_read_some(int fd, void *into, size_t max, uint64_t offset, struct e
 int file_read(int at, const char *name, size_t max, char **bytes, size_t *length, struct error *e)
 {
     struct stat st;
-    /* Without O_NONBLOCK, opening a pipe that somebody left under this name would wait for a writer. */
+    /* Without O_NONBLOCK, opening a pipe that somebody left under this name would wait for a
+     * writer. */
     autoclose int fd = openat(at, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
     if (fd < 0)
         return errno == ENOENT ? 0 : error_errno(e, "open %s", name);
@@ -112,12 +114,13 @@ int file_read(int at, const char *name, size_t max, char **bytes, size_t *length
     if (!S_ISREG(st.st_mode))
         return error_set(e, ERR_CORRUPT, "%s is not a regular file", name);
 
-    /* The size is a first guess: the file may grow while it is read, and those under /proc claim 0. */
-    size_t room = st.st_size > 0 && (uint64_t)st.st_size < max ? (size_t)st.st_size + 1 : 4096;
+    if ((uint64_t)st.st_size > max)
+        return error_set(e, ERR_CORRUPT, "%s is larger than %zu bytes", name, max);
+
+    /* The size is a first guess: a file may grow while it is read, and those under /proc say 0. */
+    size_t room = st.st_size ? (size_t)st.st_size + 1 : 4096;
     autofree char *text = NULL;
     size_t done = 0;
-    if (st.st_size > 0 && (uint64_t)st.st_size > max)
-        return error_set(e, ERR_CORRUPT, "%s is larger than %zu bytes", name, max);
     for (;;) {
         text = alloc_grow(text, room + 1, 1);
         ssize_t n = file_read_some(fd, text + done, room - done, done, e);
@@ -144,7 +147,8 @@ int file_sync(int fd, struct error *e)
     return 0;
 }
 
-/* A name of its own for each writer, so that two who replace the same file never write into one temporary. */
+/* A name of its own for each writer, so that two who replace the same file never write into one
+ * temporary. */
 static int open_temporary(int folder, const char *name, char **temporary, struct error *e)
 {
     static _Atomic unsigned serial;
@@ -168,7 +172,8 @@ static int fill(int fd, const void *bytes, size_t length, bool durable, struct e
     return durable ? file_sync(fd, e) : 0;
 }
 
-int file_replace(int at, const char *name, const void *bytes, size_t length, bool durable, struct error *e)
+int file_replace(int at, const char *name, const void *bytes, size_t length, bool durable,
+                 struct error *e)
 {
     const char *slash = strrchr(name, '/');
     const char *last = slash ? slash + 1 : name;

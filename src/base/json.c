@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Typed reads from JSON, the one place that sees jansson. Documents come from strangers: depth is bounded before
- * jansson recurses into it, and duplicate keys, which two readers may understand differently, are refused. */
+ * Typed reads from JSON, the one place that sees jansson. Documents come from strangers: depth is
+ * bounded before jansson recurses into it, and duplicate keys, which two readers may understand
+ * differently, are refused. */
 #include "base/json.h"
 
 #include <jansson.h>
@@ -11,7 +12,8 @@
 
 enum { DEPTH_MAX = 100 };
 
-/* Brackets outside strings. On text that is no JSON the count may be off; jansson refuses that anyway. */
+/* Brackets outside strings. On text that is no JSON the count may be off; jansson refuses that
+ * anyway. */
 static bool is_too_deep(const char *bytes, size_t length)
 {
     size_t depth = 0;
@@ -39,10 +41,13 @@ struct json_t *json_parse(const char *bytes, size_t length, struct error *e)
         return NULL;
     }
     json_error_t reason;
-    /* An escaped 0 in one annotation must not spoil a document; json_get_string leaves such a string out. */
-    json_t *document = json_loadb(length ? bytes : "", length, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &reason);
+    /* An escaped 0 in one annotation must not spoil a document; json_get_string leaves such a
+     * string out. */
+    json_t *document =
+        json_loadb(length ? bytes : "", length, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &reason);
     if (!document)
-        error_set(e, ERR_CORRUPT, "JSON line %d column %d: %s", reason.line, reason.column, reason.text);
+        error_set(e, ERR_CORRUPT, "JSON line %d column %d: %s", reason.line, reason.column,
+                  reason.text);
     return document;
 }
 
@@ -113,7 +118,8 @@ struct json_t *json_item(const struct json_t *array, size_t i)
     return json_array_get(array, i);
 }
 
-void json_each(const struct json_t *object, bool (*visit)(const char *key, struct json_t *value, void *cls), void *cls)
+void json_each(const struct json_t *object,
+               bool (*visit)(const char *key, struct json_t *value, void *cls), void *cls)
 {
     json_t *walked = (json_t *)object; /* jansson's iterators only read, but are not declared so */
     for (void *at = json_object_iter(walked); at; at = json_object_iter_next(walked, at))

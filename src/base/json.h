@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Typed reads from JSON that name the bad path. The only folder that includes jansson.h is base; others see
- * struct json_t as an opaque pointer. A struct json_at is a place in a document with the path that led there. */
+ * Typed reads from JSON. The only folder that includes jansson.h is base; others see struct json_t as an
+ * opaque pointer. */
 #ifndef BASE_JSON_H
 #define BASE_JSON_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Log lines: made whole on the caller's stack, then handed to the writing thread's buffer or written at once.
- * Nothing here allocates per line or waits for stderr while holding the lock. The process has one stderr, so the
- * state is the process's too. */
+ * Log lines: made whole on the caller's stack, then handed to the writing thread's buffer or
+ * written at once. Nothing here allocates per line or waits for stderr while holding the lock. The
+ * process has one stderr, so the state is the process's too. */
 #include "base/log.h"
 
 #include <assert.h>
@@ -54,7 +54,8 @@ void log_configure(enum log_level level, enum log_format format)
 
 bool log_is_on(enum log_level level)
 {
-    return (int)level >= atomic_load_explicit(&least_level, memory_order_relaxed) && level < LOG_LEVEL_OFF;
+    return (int)level >= atomic_load_explicit(&least_level, memory_order_relaxed) &&
+           level < LOG_LEVEL_OFF;
 }
 
 bool log_level_parse(const char *word, enum log_level *level)
@@ -137,7 +138,10 @@ int log_start(struct error *e)
     }
     if (thread_start(&writer, "log", write_lines, spare, e) == 0)
         return 0;
-    is_stopping = true;
+    {
+        MUTEX_HOLD(&mutex);
+        is_stopping = true;
+    }
     write_lines(spare); /* what came meanwhile, and back to writing at once */
     return -1;
 }
@@ -175,8 +179,8 @@ static bool hand_over(const char *text, size_t length)
     return true;
 }
 
-/* A line being made. Fields end where it is full; TAIL_BYTES stay free for what must still follow them: the quote,
- * cut=1, dropped=…, the brace, the newline. */
+/* A line being made. Fields end where it is full; TAIL_BYTES stay free for what must still follow
+ * them: the quote, cut=1, dropped=…, the brace, the newline. */
 enum { TAIL_BYTES = 64 };
 struct line {
     enum log_format format;
@@ -200,7 +204,8 @@ static bool has_room(struct line *l, size_t length)
     return !l->is_cut;
 }
 
-/* The character in front of rest, made harmless: a stranger's bytes neither end a line nor move a cursor. */
+/* The character in front of rest, made harmless: a stranger's bytes neither end a line nor move a
+ * cursor. */
 static void escape(enum log_format format, struct slice *rest, char out[8])
 {
     static const char plain[] = "\"\\\n\r\t", letters[] = "\"\\nrt";

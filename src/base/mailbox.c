@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * A bounded queue into one thread. Knows letters only as links: what they carry is between sender and receiver. */
+ * A bounded queue into one thread. Knows letters only as links: what they carry is between sender
+ * and receiver. */
 #include "base/mailbox.h"
 
 #include <assert.h>

@@ -27,7 +27,7 @@ void metrics_print(struct str *out)
     for (size_t i = 0; i < METRIC_COUNT; i++) {
         const struct row *r = &rows[i];
         int64_t value = atomic_load_explicit(&metrics_values[i], memory_order_relaxed);
-        str_format(out, "# HELP %s %s\n# TYPE %s %s\n%s %" PRId64 "\n", r->name, r->sentence, r->name, r->type,
-                   r->name, value);
+        str_format(out, "# HELP %s %s\n# TYPE %s %s\n%s %" PRId64 "\n", r->name, r->sentence,
+                   r->name, r->type, r->name, value);
     }
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The bounded memory. Knows keys as bytes and objects as two functions; refuses to know what they are.
- * One hash picks both the shard and the bucket; it is keyed, since strangers choose the names that become keys.
- * Each shard has its own lock, list and share of the budget, so two requests seldom meet. */
+ * The bounded memory. Knows keys as bytes and objects as two functions; refuses to know what they
+ * are. One hash picks both the shard and the bucket; it is keyed, since strangers choose the names
+ * that become keys. Each shard has its own lock, list and share of the budget, so two requests
+ * seldom meet. */
 #include "base/recall.h"
 
 #include <stdatomic.h>
@@ -108,7 +109,7 @@ static uint64_t random_seed(void)
 {
     uint64_t seed;
     if (getrandom(&seed, sizeof(seed), GRND_NONBLOCK) != (ssize_t)sizeof(seed))
-        seed = (uint64_t)clock_mono_us() * 0x9E3779B97F4A7C15; /* too early after boot: better than none */
+        seed = (uint64_t)clock_mono_us(); /* too early after boot: better than none */
     return seed;
 }
 
@@ -155,15 +156,18 @@ void *recall_get(struct recall *r, const void *key, size_t key_bytes)
         TAILQ_REMOVE(&at.shard->by_use, found, by_use);
         TAILQ_INSERT_TAIL(&at.shard->by_use, found, by_use);
     }
-    r->ref(found->object); /* under the lock, or another thread could drop the last one in between */
+    /* Under the lock, or another thread could drop the last reference in between. */
+    r->ref(found->object);
     return found->object;
 }
 
-void recall_put(struct recall *r, const void *key, size_t key_bytes, void *object, size_t cost_bytes)
+void recall_put(struct recall *r, const void *key, size_t key_bytes, void *object,
+                size_t cost_bytes)
 {
     const struct place at = place_of(r, key, key_bytes);
     size_t bytes;
-    bool is_too_heavy = __builtin_add_overflow(key_bytes + ENTRY_BYTES, cost_bytes, &bytes) || bytes > r->shard_max_bytes;
+    bool is_too_heavy = __builtin_add_overflow(key_bytes + ENTRY_BYTES, cost_bytes, &bytes) ||
+                        bytes > r->shard_max_bytes;
     if (is_too_heavy) { /* what was there is out of date all the same */
         recall_forget(r, key, key_bytes);
         return;

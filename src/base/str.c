@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Slices and a growable string. Bytes are bytes: no locale, letters of ASCII only where case is ignored. */
+ * Slices and a growable string. Bytes are bytes: no locale, letters of ASCII only where case is
+ * ignored. */
 #include "base/str.h"
 
 #include <stdarg.h>
@@ -99,7 +100,8 @@ bool slice_u64(struct slice s, uint64_t max, uint64_t *value)
     for (size_t i = 0; i < s.length; i++) {
         if (s.at[i] < '0' || s.at[i] > '9')
             return false;
-        if (__builtin_mul_overflow(sum, 10U, &sum) || __builtin_add_overflow(sum, (unsigned)(s.at[i] - '0'), &sum))
+        if (__builtin_mul_overflow(sum, 10U, &sum) ||
+            __builtin_add_overflow(sum, (unsigned)(s.at[i] - '0'), &sum))
             return false;
     }
     if (s.length == 0 || sum > max)
@@ -123,17 +125,26 @@ bool slice_copy(struct slice s, char *out, size_t out_bytes)
     return true;
 }
 
-/* Bounds of the second byte that leave out overlong forms, surrogates and what is above U+10FFFF. */
+static size_t utf8_length(unsigned char lead)
+{
+    if (lead < 0x80)
+        return 1;
+    if (lead < 0xC2 || lead > 0xF4)
+        return 0;
+    return lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+}
+
 size_t slice_utf8(struct slice s)
 {
     const unsigned char *b = (const unsigned char *)s.at;
     if (s.length == 0)
         return 0;
-    if (b[0] < 0x80)
-        return 1;
-    size_t length = b[0] >= 0xC2 && b[0] <= 0xDF ? 2 : (b[0] & 0xF0) == 0xE0 ? 3 : b[0] >= 0xF0 && b[0] <= 0xF4 ? 4 : 0;
-    if (length == 0 || length > s.length)
+    size_t length = utf8_length(b[0]);
+    if (length > s.length)
         return 0;
+    if (length < 2)
+        return length;
+    /* Bounds that leave out overlong forms, surrogates and what is above U+10FFFF. */
     unsigned char low = b[0] == 0xE0 ? 0xA0 : b[0] == 0xF0 ? 0x90 : 0x80;
     unsigned char high = b[0] == 0xED ? 0x9F : b[0] == 0xF4 ? 0x8F : 0xBF;
     if (b[1] < low || b[1] > high)
@@ -317,12 +328,12 @@ bool str_parse_size(const char *text, uint64_t *bytes)
         return false;
     const char *letter = *unit ? strchr(letters, lower(*unit)) : NULL;
     size_t power = letter ? (size_t)(letter - letters) + 1 : 0;
-    uint64_t base = 1024;
-    struct slice rest = slice_of(letter ? unit + 1 : unit);
-    if (power && slice_equals_nocase(rest, "b"))
-        base = 1000;
-    else if (power ? rest.length && !slice_equals_nocase(rest, "ib") : rest.length && !slice_equals_nocase(rest, "b"))
+    struct slice rest = slice_of(unit + (power > 0));
+    bool is_decimal = slice_equals_nocase(rest, "b");
+    bool is_binary = rest.length == 0 || (power && slice_equals_nocase(rest, "ib"));
+    if (!is_decimal && !is_binary)
         return false;
+    uint64_t base = is_decimal ? 1000 : 1024;
     for (; power; power--)
         if (__builtin_mul_overflow(number, base, &number))
             return false;
@@ -388,8 +399,8 @@ void str_percent_encode(struct str *s, struct slice value, const char *keep)
     static const char hex[] = "0123456789ABCDEF";
     for (size_t i = 0; i < value.length; i++) {
         char c = value.at[i];
-        bool is_plain = (lower(c) >= 'a' && lower(c) <= 'z') || (c >= '0' && c <= '9') || (c && strchr("-._~", c)) ||
-                        (c && keep && strchr(keep, c));
+        bool is_plain = (lower(c) >= 'a' && lower(c) <= 'z') || (c >= '0' && c <= '9') ||
+                        (c && strchr("-._~", c)) || (c && keep && strchr(keep, c));
         if (is_plain) {
             str_add_char(s, c);
         } else {

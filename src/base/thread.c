@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Named threads and ranked mutexes. Which ranks a thread holds is a set of bits of its own, so the check costs no
- * lock and needs no list: one mutex of a rank at most, and none while a higher one is held. */
+ * Named threads and ranked mutexes. Which ranks a thread holds is a set of bits of its own, so the
+ * check costs no lock and needs no list: one mutex of a rank at most, and none while a higher one
+ * is held. */
 #include "base/thread.h"
 
 #include <assert.h>
@@ -36,7 +37,8 @@ static void note_unlocking(const struct mutex *m)
 
 static void note_waiting(const struct mutex *m)
 {
-    assert(held_ranks >> m->rank == 1 && "waiting takes the mutex again, so nothing higher may be held");
+    assert(held_ranks >> m->rank == 1 &&
+           "waiting takes the mutex again, so nothing higher may be held");
 }
 #else
 #define note_locking(m) ((void)(m))
@@ -83,7 +85,8 @@ void cond_init(pthread_cond_t *c)
     must(pthread_condattr_destroy(&attributes));
 }
 
-/* The real clock, not clock_mono_ms: the C library waits on it even while a test has ours frozen. */
+/* The real clock, not clock_mono_ms: the C library waits on it even while a test has ours frozen.
+ */
 int mutex_wait(struct mutex *m, pthread_cond_t *c, int64_t timeout_ms)
 {
     note_waiting(m);
@@ -110,7 +113,8 @@ struct start {
     char name[16];
 };
 
-/* The thread names itself: were it named from outside, it could run, and log, under its parent's name at first. */
+/* The thread names itself: were it named from outside, it could run, and log, under its parent's
+ * name at first. */
 static void *begin(void *cls)
 {
     struct start s = *(struct start *)cls;
