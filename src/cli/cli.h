@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The commands: each parses its arguments, makes one call into the engine, prints. */
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+
+/* argv[0] is the command's name. Returns the exit status. */
+int cmd_serve(int argc, char **argv);
+
+#endif

@@ -1,0 +1,3 @@
+cli_sources += src/cli/cli.h
+cli_sources += src/cli/cmd_serve.c
+cli_sources += src/cli/main.c

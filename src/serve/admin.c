@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What stands beside the registry API: the ping, health, metrics. Nothing here changes anything. */
+#include "base/error.h"
+#include "base/metrics.h"
+#include "base/str.h"
+#include "serve/reply.h"
+#include "serve/request.h"
+
+enum MHD_Result admin_handle(struct request *r)
+{
+    struct str body = {0};
+    struct error e;
+    switch (r->route.kind) {
+    case ROUTE_BASE:
+        str_add(&body, "{}");
+        return reply_text(r, 200, "application/json", &body);
+    case ROUTE_V1_PING:
+        str_add(&body, "{\"standalone\":true}");
+        return reply_text(r, 200, "application/json", &body);
+    case ROUTE_HEALTHZ:
+        str_add(&body, "ok\n");
+        return reply_text(r, 200, "text/plain", &body);
+    case ROUTE_READYZ:
+        if (__atomic_load_n(r->desk->is_stopping, __ATOMIC_ACQUIRE)) {
+            error_set(&e, ERR_STOPPING, "the mirror is stopping");
+            return reply_error(r, &e);
+        }
+        str_add(&body, "ready\n");
+        return reply_text(r, 200, "text/plain", &body);
+    case ROUTE_METRICS:
+        metrics_print(&body);
+        return reply_text(r, 200, "text/plain; version=0.0.4; charset=utf-8", &body);
+    default:
+        error_set(&e, ERR_NOT_FOUND, "there is nothing at this path; the registry API begins at /v2/");
+        return reply_error(r, &e);
+    }
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * One request from its first header to its log line: what was asked, what is waited for, what was answered. Belongs to
+ * the connection's thread; a wake-up from another thread only resumes the connection. Inside of serve/. */
+#ifndef SERVE_REQUEST_H
+#define SERVE_REQUEST_H
+
+#include <microhttpd.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cache/flow.h"
+#include "mirror/mirror.h"
+#include "serve/route.h"
+
+struct error;
+struct index_reader;
+struct upstreams;
+
+/* What a handler thread has at hand. */
+struct desk {
+    struct mirror *mirror;
+    struct upstreams *upstreams;
+    struct index_reader *reader;
+    const bool *is_stopping; /* atomic */
+};
+
+struct request {
+    struct MHD_Connection *connection;
+    const struct desk *desk;
+    char id[17];
+    char method[16];
+    char *target; /* as sent, query included after '?' only in the log's path */
+    int64_t began_us;
+    struct route route;
+    struct upstream *upstream;
+    char repository[REPOSITORY_MAX + 1]; /* as the upstream names it */
+    char ns[256];                        /* as sent; "" */
+    char prefix[256];                    /* "ghcr.io/" if the path named the registry; "" */
+    bool is_head, has_begun, has_reply, joined, asked_again;
+    struct answer *answer;
+    struct waiter waiter;
+    /* for the log */
+    unsigned status;
+    uint64_t body_bytes;
+    const char *cache;
+    char error[200];
+};
+
+/* Suspends the connection until the answer is done (the flow knows its size): MHD_YES, and the handler is called again.
+ * Returns false without suspending if that is already so. */
+bool request_await_answer(struct request *r);
+bool request_await_flow(struct request *r);
+
+/* The decoded value of a query argument, or NULL; of a header, or NULL. Borrowed from the connection. */
+const char *request_argument(const struct request *r, const char *key);
+const char *request_header(const struct request *r, const char *name);
+bool request_argument_decoded(const struct request *r, const char *key, char *out, size_t out_bytes);
+
+/* The handlers. Each queues an answer or suspends. */
+enum MHD_Result v2_handle(struct request *r);     /* v2.c */
+enum MHD_Result lists_handle(struct request *r);  /* lists.c */
+enum MHD_Result admin_handle(struct request *r);  /* admin.c */
+enum MHD_Result v2_answer_error(struct request *r); /* v2.c: r->answer's error */
+
+#endif

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Manifests and blobs, and how a request finds its registry: ?ns=, what stands before /v2, the first component of the
+ * name, else the default. A closed world: what is not configured is answered here and never dialled. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/str.h"
+#include "serve/reply.h"
+#include "serve/request.h"
+#include "upstream/upstream.h"
+
+static int unknown_registry(struct request *r, const char *name, struct error *e)
+{
+    (void)r;
+    return error_set(e, ERR_NAME_UNKNOWN, "the registry \"%.100s\" is not one that this mirror serves", name);
+}
+
+static int choose_by_ns(struct request *r, struct error *e)
+{
+    const char *raw = request_argument(r, "ns");
+    if (!raw || !raw[0])
+        return 0;
+    if (!str_percent_decode(slice_of(raw), r->ns, sizeof r->ns) || strpbrk(r->ns, "\r\n")) {
+        r->ns[0] = 0;
+        return error_set(e, ERR_NAME_INVALID, "the ns argument is badly encoded or too long");
+    }
+    r->upstream = upstreams_find(r->desk->upstreams, slice_of(r->ns));
+    return r->upstream ? 0 : unknown_registry(r, r->ns, e);
+}
+
+/* `named` came from the path; it may repeat what ns says, never contradict it. */
+static int choose_by_path(struct request *r, const char *named, struct error *e)
+{
+    struct upstream *u = upstreams_find(r->desk->upstreams, slice_of(named));
+    if (!u)
+        return unknown_registry(r, named, e);
+    if (r->upstream && r->upstream != u)
+        return error_set(e, ERR_NAME_INVALID, "the path names the registry %s, the ns argument %s", u->registry, r->ns);
+    r->upstream = u;
+    return 0;
+}
+
+static int resolve(struct request *r, struct error *e)
+{
+    struct slice name = slice_of(r->route.name), first, rest;
+    if (choose_by_ns(r, e) < 0)
+        return -1;
+    if (slice_ends(slice_of(r->route.before), "/v2") || slice_starts(slice_of(r->route.before), "v2/"))
+        return error_set(e, ERR_NAME_UNKNOWN, "the path holds /v2 twice: write the host as http://HOST:PORT/%s, or set override_path",
+                         "REGISTRY");
+    if (r->route.before[0] && choose_by_path(r, r->route.before, e) < 0)
+        return -1;
+    if (slice_cut(name, '/', &first, &rest)) {
+        char text[256];
+        bool looks_like_a_host = memchr(first.at, '.', first.length) != NULL;
+        struct upstream *u = upstreams_find(r->desk->upstreams, first);
+        if ((u || (looks_like_a_host && !r->upstream)) && slice_copy(first, text, sizeof text)) {
+            if (choose_by_path(r, text, e) < 0)
+                return -1;
+            snprintf(r->prefix, sizeof r->prefix, "%.200s/", text);
+            name = rest;
+        }
+    }
+    if (!r->upstream)
+        r->upstream = upstreams_default(r->desk->upstreams);
+    bool is_hub = strcmp(r->upstream->registry, "docker.io") == 0;
+    bool needs_library = is_hub && !memchr(name.at, '/', name.length);
+    if (snprintf(r->repository, sizeof r->repository, "%s%.*s", needs_library ? "library/" : "", (int)name.length, name.at) >=
+        (int)sizeof r->repository)
+        return error_set(e, ERR_NAME_INVALID, "the repository name is longer than %d bytes", REPOSITORY_MAX);
+    return 0;
+}
+
+static int ask(struct request *r, struct error *e)
+{
+    static const enum ask_kind kinds[] = {[ROUTE_MANIFEST] = ASK_MANIFEST,
+                                          [ROUTE_BLOB] = ASK_BLOB,
+                                          [ROUTE_TAGS] = ASK_TAGS,
+                                          [ROUTE_REFERRERS] = ASK_REFERRERS};
+    if (resolve(r, e) < 0)
+        return -1;
+    if (r->route.has_digest && !r->route.digest.algorithm)
+        return error_set(e, r->route.kind == ROUTE_BLOB ? ERR_BLOB_UNKNOWN : ERR_MANIFEST_UNKNOWN,
+                         "digests of that algorithm cannot be verified here");
+    struct ask a = {.kind = kinds[r->route.kind], .is_head = r->is_head, .upstream = r->upstream, .digest = r->route.digest};
+    slice_copy(slice_of(r->repository), a.repository, sizeof a.repository);
+    slice_copy(slice_of(r->route.tag), a.tag, sizeof a.tag);
+    r->answer = mirror_ask(r->desk->mirror, r->desk->reader, &a, &r->joined);
+    return 0;
+}
+
+enum MHD_Result v2_answer_error(struct request *r)
+{
+    struct error e = r->answer->error;
+    if (e.kind == ERR_NOT_FOUND)
+        e.kind = r->route.kind == ROUTE_BLOB ? ERR_BLOB_UNKNOWN : ERR_MANIFEST_UNKNOWN;
+    return reply_error(r, &e);
+}
+
+/* A flow that failed before anything was answered. One begun for another repository may fail where this one would not. */
+static enum MHD_Result flow_failed(struct request *r)
+{
+    struct error e = {0};
+    flow_error(r->answer->flow, &e);
+    if (r->joined && !r->asked_again) {
+        r->asked_again = true;
+        answer_unref(r->answer);
+        r->answer = NULL;
+        return v2_handle(r);
+    }
+    if (e.kind == ERR_NOT_FOUND)
+        e.kind = ERR_BLOB_UNKNOWN;
+    return reply_error(r, &e);
+}
+
+enum MHD_Result v2_handle(struct request *r)
+{
+    struct error e = {0};
+    if (!r->answer && ask(r, &e) < 0)
+        return reply_error(r, &e);
+    if (request_await_answer(r))
+        return MHD_YES;
+    switch (r->answer->kind) {
+    case ANSWER_ERROR:
+        return v2_answer_error(r);
+    case ANSWER_LISTING:
+        return lists_handle(r);
+    case ANSWER_FLOW:
+        if (request_await_flow(r))
+            return MHD_YES;
+        if (flow_state(r->answer->flow) == FLOW_FAILED)
+            return flow_failed(r);
+        return reply_object(r, r->answer);
+    case ANSWER_CONTENT:
+    case ANSWER_HEAD:
+        break;
+    }
+    return reply_object(r, r->answer);
+}
