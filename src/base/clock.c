@@ -64,8 +64,8 @@ char *clock_format(int64_t wall_s, char out[24])
 {
     const int64_t first = -62167219200, last = 253402300799; /* the years 0000 to 9999 */
     int64_t t = wall_s < first ? first : wall_s > last ? last : wall_s;
-    int64_t since = t - first;         /* from 0000-01-01 */
-    int64_t day = since / 86400 + 306; /* from 1 March of the year -1 */
+    int64_t since = t - first;                 /* from 0000-01-01 */
+    int64_t day = since / 86400 - 60 + 146097; /* from 1 March of the year -400 */
     int second = (int)(since % 86400);
     int64_t era = day / 146097; /* 400 years each */
     int64_t day_of_era = day % 146097;
@@ -74,7 +74,7 @@ char *clock_format(int64_t wall_s, char out[24])
     int64_t day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     int64_t month_from_march = (5 * day_of_year + 2) / 153;
     int64_t month = month_from_march < 10 ? month_from_march + 3 : month_from_march - 9;
-    int64_t year = era * 400 + year_of_era - 1 + (month <= 2);
+    int64_t year = (era - 1) * 400 + year_of_era + (month <= 2);
     int64_t day_of_month = day_of_year - (153 * month_from_march + 2) / 5 + 1;
     snprintf(out, 24, "%04u-%02u-%02uT%02u:%02u:%02uZ", (unsigned)year % 10000,
              (unsigned)month % 100, (unsigned)day_of_month % 100, (unsigned)(second / 3600) % 100,

@@ -139,8 +139,9 @@ void recall_free(struct recall *r)
         while ((old = TAILQ_FIRST(&s->by_use)))
             take_out(s, old, &dropped);
         drop(r, &dropped);
-        mutex_fini(&s->mutex);
     }
+    for (size_t i = 0; i < SHARDS; i++) /* now that no object's end can ask any more */
+        mutex_fini(&r->shards[i].mutex);
     free(r->shards);
     free(r);
 }
