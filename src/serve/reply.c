@@ -77,7 +77,7 @@ enum MHD_Result reply_error(struct request *r, const struct error *e)
 
 static void add_cache_headers(struct request *r, struct MHD_Response *response, const struct answer *a)
 {
-    char text[128];
+    char text[128] = "tranship";
     enum cache_outcome cache = r->joined ? CACHE_COLLAPSED : a->cache;
     switch (cache) {
     case CACHE_HIT:

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * One blob on its way in: what readers may see, when they are woken, what survives. */
+#include <ftw.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "base/thread.h"
+#include "cache/flow.h"
+#include "cache/store.h"
+
+enum { SIZE = 3 << 20 };
+
+struct fixture {
+    char path[64];
+    struct store *store;
+    char *blob;
+    struct digest digest;
+};
+
+static int set_up(void **state)
+{
+    struct fixture *x = calloc(1, sizeof *x);
+    struct error e;
+    snprintf(x->path, sizeof x->path, "/tmp/tranship-flow-XXXXXX");
+    if (!x || !mkdtemp(x->path))
+        return -1;
+    x->store = store_open(x->path, &e);
+    x->blob = malloc(SIZE);
+    for (size_t i = 0; i < SIZE; i++)
+        x->blob[i] = (char)(i * 2654435761u >> 13);
+    digest_of(DIGEST_SHA256, x->blob, SIZE, &x->digest);
+    *state = x;
+    return x->store ? 0 : -1;
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *walk)
+{
+    (void)st, (void)type, (void)walk;
+    return remove(path);
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *x = *state;
+    store_close(x->store);
+    nftw(x->path, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    free(x->blob);
+    free(x);
+    return 0;
+}
+
+static struct flow *begin(struct fixture *x, int64_t promised)
+{
+    struct error e;
+    struct flow *f = flow_new(x->store, &x->digest, promised);
+    assert_int_equal(flow_open(f, &e), 0);
+    return f;
+}
+
+static void the_newest_byte_is_held_back_until_the_digest_matches(void **state)
+{
+    struct fixture *x = *state;
+    struct error e;
+    char byte;
+    struct flow *f = begin(x, -1);
+    assert_int_equal(flow_set_size(f, SIZE, &e), 0);
+    assert_int_equal(flow_write(f, 0, x->blob, SIZE, &e), 0);
+    assert_int_equal(flow_read(f, SIZE - 2, &byte, 1, &e), 1);
+    assert_int_equal(flow_read(f, SIZE - 1, &byte, 1, &e), 0);
+    assert_int_equal(flow_finish(f, &e), 0);
+    assert_int_equal(flow_read(f, SIZE - 1, &byte, 1, &e), 1);
+    assert_int_equal(byte, x->blob[SIZE - 1]);
+    flow_unref(f);
+}
+
+static void wrong_bytes_never_verify_and_a_failed_flow_reads_as_failed(void **state)
+{
+    struct fixture *x = *state;
+    struct error e = {0};
+    char byte;
+    struct flow *f = begin(x, SIZE);
+    x->blob[17] ^= 1;
+    assert_int_equal(flow_set_size(f, SIZE, &e), 0);
+    assert_int_equal(flow_write(f, 0, x->blob, SIZE, &e), 0);
+    assert_int_equal(flow_finish(f, &e), -1);
+    assert_int_equal(e.kind, ERR_CORRUPT);
+    flow_fail(f, &e);
+    assert_int_equal(flow_state(f), FLOW_FAILED);
+    assert_int_equal(flow_read(f, 0, &byte, 1, &e), -1);
+    flow_unref(f);
+    char *map;
+    size_t length;
+    assert_int_equal(store_partial_read_map(x->store, &x->digest, &map, &length, &e), 0);
+}
+
+static void pieces_in_any_order_make_the_whole(void **state)
+{
+    struct fixture *x = *state;
+    struct error e;
+    struct flow *f = begin(x, -1);
+    uint64_t at, length;
+    assert_int_equal(flow_set_size(f, SIZE, &e), 0);
+    assert_int_equal(flow_write(f, 2 << 20, x->blob + (2 << 20), 1 << 20, &e), 0);
+    assert_true(flow_hole(f, 0, &at, &length));
+    assert_int_equal(at, 0);
+    assert_int_equal(length, 2 << 20);
+    assert_int_equal(flow_write(f, 0, x->blob, 1 << 20, &e), 0);
+    assert_int_equal(flow_write(f, 1 << 19, x->blob + (1 << 19), 3 << 19, &e), 0);
+    assert_false(flow_hole(f, 0, &at, &length));
+    while (flow_catch_up(f, 64 << 10))
+        ;
+    assert_int_equal(flow_finish(f, &e), 0);
+    flow_unref(f);
+}
+
+static void more_than_the_promised_size_is_refused(void **state)
+{
+    struct fixture *x = *state;
+    struct error e = {0};
+    struct flow *f = begin(x, -1);
+    assert_int_equal(flow_set_size(f, 100, &e), 0);
+    assert_int_equal(flow_write(f, 90, x->blob, 11, &e), -1);
+    assert_int_equal(e.kind, ERR_CORRUPT);
+    assert_int_equal(flow_set_size(f, 101, &e), -1);
+    flow_unref(f);
+}
+
+static void a_later_flow_goes_on_where_an_earlier_one_stopped(void **state)
+{
+    struct fixture *x = *state;
+    struct error e;
+    uint64_t at, length;
+    struct flow *f = begin(x, -1);
+    assert_int_equal(flow_set_size(f, SIZE, &e), 0);
+    assert_int_equal(flow_write(f, 0, x->blob, 1 << 20, &e), 0);
+    flow_save(f);
+    flow_unref(f);
+    f = begin(x, SIZE);
+    assert_true(flow_hole(f, 0, &at, &length));
+    assert_int_equal(at, 1 << 20);
+    assert_int_equal(flow_state(f), FLOW_WAITING);
+    while (flow_catch_up(f, SIZE))
+        ;
+    assert_int_equal(flow_set_size(f, SIZE, &e), 0);
+    assert_int_equal(flow_write(f, at, x->blob + at, SIZE - (size_t)at, &e), 0);
+    assert_int_equal(flow_finish(f, &e), 0);
+    flow_unref(f);
+}
+
+static void a_restart_forgets_what_was_taken_up_unless_somebody_read_it(void **state)
+{
+    struct fixture *x = *state;
+    struct error e;
+    char byte;
+    uint64_t at, length;
+    struct flow *f = begin(x, SIZE);
+    assert_int_equal(flow_set_size(f, SIZE, &e), 0);
+    assert_int_equal(flow_write(f, 0, x->blob, 1000, &e), 0);
+    assert_true(flow_restart(f));
+    assert_true(flow_hole(f, 0, &at, &length));
+    assert_int_equal(at, 0);
+    assert_int_equal(flow_write(f, 0, x->blob, 1000, &e), 0);
+    assert_int_equal(flow_read(f, 0, &byte, 1, &e), 1);
+    assert_false(flow_restart(f));
+    flow_unref(f);
+}
+
+struct listener {
+    struct waiter waiter;
+    int calls;
+};
+
+static void count_call(struct waiter *w)
+{
+    ((struct listener *)w)->calls++;
+}
+
+static void a_waiter_is_woken_once_and_only_for_its_news(void **state)
+{
+    struct fixture *x = *state;
+    struct error e;
+    struct flow *f = begin(x, -1);
+    struct listener head = {.waiter.wake = count_call}, far = head, end = head, late = head;
+    assert_true(flow_await(f, FLOW_HEAD, &head.waiter));
+    assert_true(flow_await(f, 2 << 20, &far.waiter));
+    assert_true(flow_await(f, FLOW_END, &end.waiter));
+    assert_int_equal(flow_set_size(f, SIZE, &e), 0);
+    assert_int_equal(head.calls, 1);
+    assert_int_equal(flow_write(f, 0, x->blob, 1 << 20, &e), 0);
+    flow_flush(f);
+    assert_int_equal(far.calls, 0);
+    assert_int_equal(flow_write(f, 1 << 20, x->blob + (1 << 20), 2 << 20, &e), 0);
+    flow_flush(f);
+    assert_int_equal(far.calls, 1);
+    assert_int_equal(end.calls, 0);
+    assert_int_equal(flow_finish(f, &e), 0);
+    assert_int_equal(end.calls, 1);
+    assert_int_equal(head.calls, 1);
+    assert_false(flow_await(f, 0, &late.waiter));
+    assert_int_equal(late.calls, 0);
+    flow_unref(f);
+}
+
+static void an_empty_blob_is_verified_with_nothing_written(void **state)
+{
+    struct fixture *x = *state;
+    struct error e;
+    uint64_t at, length, size;
+    digest_of(DIGEST_SHA256, "", 0, &x->digest);
+    struct flow *f = begin(x, -1);
+    assert_int_equal(flow_set_size(f, 0, &e), 0);
+    assert_false(flow_hole(f, 0, &at, &length));
+    assert_int_equal(flow_finish(f, &e), 0);
+    assert_true(flow_size(f, &size));
+    assert_int_equal(size, 0);
+    flow_unref(f);
+}
+
+struct follower {
+    struct waiter waiter;
+    struct flow *flow;
+    struct fixture *fixture;
+    struct mutex mutex;
+    pthread_cond_t news;
+    bool has_news;
+    bool is_right;
+};
+
+static void tell(struct waiter *w)
+{
+    struct follower *o = (struct follower *)w;
+    MUTEX_HOLD(&o->mutex);
+    o->has_news = true;
+    pthread_cond_signal(&o->news);
+}
+
+static void *follow(void *cls)
+{
+    struct follower *o = cls;
+    char buffer[50000];
+    uint64_t at = 0;
+    struct error e;
+    while (at < SIZE) {
+        ssize_t n = flow_read(o->flow, at, buffer, sizeof buffer, &e);
+        if (n < 0 || (n > 0 && memcmp(buffer, o->fixture->blob + at, (size_t)n) != 0))
+            return NULL;
+        at += (uint64_t)n;
+        if (n > 0 || !flow_await(o->flow, at, &o->waiter))
+            continue;
+        MUTEX_HOLD(&o->mutex);
+        while (!o->has_news)
+            mutex_wait(&o->mutex, &o->news, -1);
+        o->has_news = false;
+    }
+    o->is_right = true;
+    return NULL;
+}
+
+static void many_followers_read_the_same_bytes_while_they_come(void **state)
+{
+    struct fixture *x = *state;
+    enum { FOLLOWERS = 8, STEP = 10007 };
+    struct follower followers[FOLLOWERS] = {0};
+    pthread_t threads[FOLLOWERS];
+    struct error e;
+    struct flow *f = begin(x, -1);
+    for (int i = 0; i < FOLLOWERS; i++) {
+        followers[i] = (struct follower){.waiter.wake = tell, .flow = f, .fixture = x};
+        mutex_init(&followers[i].mutex, RANK_ANSWER);
+        cond_init(&followers[i].news);
+        assert_int_equal(thread_start(&threads[i], "follower", follow, &followers[i], &e), 0);
+    }
+    assert_int_equal(flow_set_size(f, SIZE, &e), 0);
+    for (size_t at = 0; at < SIZE; at += STEP) {
+        size_t n = SIZE - at < STEP ? SIZE - at : STEP;
+        assert_int_equal(flow_write(f, at, x->blob + at, n, &e), 0);
+        flow_flush(f);
+    }
+    assert_int_equal(flow_finish(f, &e), 0);
+    for (int i = 0; i < FOLLOWERS; i++) {
+        pthread_join(threads[i], NULL);
+        assert_true(followers[i].is_right);
+        mutex_fini(&followers[i].mutex);
+        pthread_cond_destroy(&followers[i].news);
+    }
+    flow_unref(f);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(the_newest_byte_is_held_back_until_the_digest_matches),
+        TEST(wrong_bytes_never_verify_and_a_failed_flow_reads_as_failed),
+        TEST(pieces_in_any_order_make_the_whole),
+        TEST(more_than_the_promised_size_is_refused),
+        TEST(a_later_flow_goes_on_where_an_earlier_one_stopped),
+        TEST(a_restart_forgets_what_was_taken_up_unless_somebody_read_it),
+        TEST(a_waiter_is_woken_once_and_only_for_its_news),
+        TEST(an_empty_blob_is_verified_with_nothing_written),
+        TEST(many_followers_read_the_same_bytes_while_they_come),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
