@@ -32,9 +32,7 @@ struct index_reader {
     struct sql sql;
 };
 
-/* --- opening
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- opening ---------------------------------------------------------------------------------- */
 
 /* The write-ahead log goes: replayed into a new file it would break that one too. */
 static int set_aside(struct store *s, const struct error *why, struct error *e)
@@ -113,9 +111,7 @@ void index_reader_close(struct index_reader *r)
     free(r);
 }
 
-/* --- reading
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- reading ---------------------------------------------------------------------------------- */
 
 int index_find_blob(struct index_reader *r, const struct digest *d, uint64_t *size_bytes,
                     struct error *e)
@@ -253,9 +249,7 @@ int index_each_referrer(struct index_reader *r, const char *registry, const char
     return got < 0 ? -1 : count;
 }
 
-/* --- writing
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- writing ---------------------------------------------------------------------------------- */
 
 int index_begin(struct index *x, struct error *e)
 {

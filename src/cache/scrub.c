@@ -88,9 +88,7 @@ static void scrub_fini(struct scrub *c)
 }
 #define autoscrub __attribute__((cleanup(scrub_fini)))
 
-/* --- comparing
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- comparing -------------------------------------------------------------------------------- */
 
 static int note_held(const struct digest *d, void *cls)
 {
@@ -157,9 +155,7 @@ static int compare_rows(struct scrub *c, struct sql *w, struct error *e)
     return 0;
 }
 
-/* --- adopting
- * -----------------------------------------------------------------------------------------------------
- */
+/* --- adopting --------------------------------------------------------------------------------- */
 
 /* JSON of another kind is a blob like any other: an image's configuration has a "config" too. */
 static bool looks_like_manifest(const char *bytes, size_t length)

@@ -60,9 +60,7 @@ static const char reader_settings[] = "PRAGMA query_only = 1;"
 #define BUSY_TIMEOUT_MS                                                                            \
     250 /* readers and writer do not wait for each other in WAL; this is for strangers */
 
-/* --- errors
- * -------------------------------------------------------------------------------------------------------
- */
+/* --- errors ----------------------------------------------------------------------------------- */
 
 static enum error_kind kind_of(struct sql *s, int result)
 {
@@ -95,9 +93,7 @@ static int sql_error(struct sql *s, int result, struct error *e)
     return error_set(e, kind_of(s, result), "index %s: %s", s->path, text);
 }
 
-/* --- handles
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- handles ---------------------------------------------------------------------------------- */
 
 int sql_exec(struct sql *s, const char *text, struct error *e)
 {
@@ -206,9 +202,7 @@ int sql_open_reader(struct sql *s, const char *path, struct error *e)
     return -1;
 }
 
-/* --- statements
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- statements ------------------------------------------------------------------------------- */
 
 struct query query_start(struct sql *s, enum sql_name name)
 {

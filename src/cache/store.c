@@ -24,11 +24,11 @@
 #include "base/log.h"
 #include "base/str.h"
 
-#define ALGORITHMS (DIGEST_SHA512 + 1) /* arrays indexed by enum digest_algorithm; 0 stays unused  \
-                                        */
-#define NAME_BYTES    192              /* "sha512-" + 128 + ".map", or with ".<serial>.new" */
+/* Arrays are indexed by enum digest_algorithm; 0 stays unused. */
+#define ALGORITHMS (DIGEST_SHA512 + 1)
+#define NAME_BYTES 192 /* "sha512-" + 128 + ".map", or with ".<serial>.new" */
 #define MAP_MAX_BYTES (1024u * 1024)
-#define BLOB_MODE     0644
+#define BLOB_MODE 0644
 
 static const char *const algorithm_folders[ALGORITHMS] = {NULL, "sha256", "sha512"};
 
@@ -54,9 +54,7 @@ static const char *partial_name(const struct digest *d, const char *suffix, char
     return out;
 }
 
-/* --- opening
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- opening ---------------------------------------------------------------------------------- */
 
 static int write_layout(struct store *s, struct error *e)
 {
@@ -154,9 +152,7 @@ const char *store_path(const struct store *s)
     return s->path;
 }
 
-/* --- held blobs
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- held blobs ------------------------------------------------------------------------------- */
 
 int store_get(struct store *s, const struct digest *d, int *fd, uint64_t *size_bytes,
               struct error *e)
@@ -206,9 +202,7 @@ int store_remove(struct store *s, const struct digest *d, struct error *e)
     return error_errno(e, "remove blob %s", digest_print(d, name));
 }
 
-/* --- on its way in
- * ------------------------------------------------------------------------------------------------
- */
+/* --- on its way in ---------------------------------------------------------------------------- */
 
 int store_partial_open(struct store *s, const struct digest *d, struct error *e)
 {
@@ -255,9 +249,7 @@ void store_partial_remove(struct store *s, const struct digest *d)
     unlinkat(s->ingest, partial_name(d, "", name), 0);
 }
 
-/* --- publishing
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- publishing ------------------------------------------------------------------------------- */
 
 static bool is_same_file(int folder, const char *name, const struct stat *as)
 {
@@ -352,9 +344,7 @@ int store_sync(struct store *s, struct error *e)
     return 0;
 }
 
-/* --- walking
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- walking ---------------------------------------------------------------------------------- */
 
 static void close_listing(DIR **dir)
 {
