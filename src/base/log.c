@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Log lines: made whole on the caller's stack, then handed to the writing thread's buffer or
- * written at once. Nothing here allocates per line or waits for stderr while holding the lock. The
- * process has one stderr, so the state is the process's too. */
+ * written at once. Nothing here allocates per line, and no caller waits for stderr while the
+ * writing thread runs. The process has one stderr, so the state is the process's too. */
 #include "base/log.h"
 
 #include <assert.h>
@@ -160,22 +160,21 @@ void log_stop(void)
         log_event(LOG_LEVEL_ERROR, "log stopped", LOG_END); /* any line tells the count */
 }
 
-/* false if the buffer has no room. */
+/* false if the buffer has no room. Written at once, a line keeps the lock so that two never mix:
+ * stderr may take only a part at a time. That is so only while the process starts or ends. */
 static bool hand_over(const char *text, size_t length)
 {
-    {
-        MUTEX_HOLD(&mutex);
-        if (filling) {
-            if (length > BUFFER_BYTES - filled)
-                return false;
-            memcpy(filling + filled, text, length);
-            filled += length;
-            if (filled == length)
-                pthread_cond_signal(&is_changed);
-            return true;
-        }
+    MUTEX_HOLD(&mutex);
+    if (!filling) {
+        write_out(text, length);
+        return true;
     }
-    write_out(text, length);
+    if (length > BUFFER_BYTES - filled)
+        return false;
+    memcpy(filling + filled, text, length);
+    filled += length;
+    if (filled == length)
+        pthread_cond_signal(&is_changed);
     return true;
 }
 

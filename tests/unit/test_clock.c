@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * clock: frozen it stands still and moves on request, also while other threads read it. */
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <setjmp.h>
 #include <stdint.h>
+
 #include <cmocka.h>
 
 #include <pthread.h>

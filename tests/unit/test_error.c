@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * error: plain data that stays one line of whole characters, whatever goes in. */
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <setjmp.h>
 #include <stdint.h>
+
 #include <cmocka.h>
 
 #include <errno.h>

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
- * file: each test has a folder of its own; links, pipes and folders in a file's place are refused. */
+ * file: each test has a folder of its own; links, pipes and folders in a file's place are refused.
+ */
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <setjmp.h>
 #include <stdint.h>
+
 #include <cmocka.h>
 
 #include <dirent.h>

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * json: what strangers send is refused or read by type; nothing of another type slips through. */
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <setjmp.h>
 #include <stdint.h>
+
 #include <cmocka.h>
 
 #include <string.h>
@@ -53,7 +54,8 @@ static void values_are_read_by_their_type(void **state)
 static void another_type_is_as_absent(void **state)
 {
     (void)state;
-    autojson struct json_t *d = parse("{\"s\":\"1\",\"i\":1,\"r\":1.0,\"o\":{},\"a\":[],\"n\":null}");
+    autojson struct json_t *d =
+        parse("{\"s\":\"1\",\"i\":1,\"r\":1.0,\"o\":{},\"a\":[],\"n\":null}");
     static const char *const keys[] = {"s", "i", "r", "o", "a", "n", "none"};
     for (size_t k = 0; k < sizeof(keys) / sizeof(keys[0]); k++) {
         const char *key = keys[k];

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * mailbox: letters come out once and in order, the limit holds, closing lets the receiver drain. */
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <setjmp.h>
 #include <stdint.h>
+
 #include <cmocka.h>
 
 #include <stdatomic.h>

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * metrics: every row of the table is on the page once, in the form that Prometheus reads. */
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <setjmp.h>
 #include <stdint.h>
+
 #include <cmocka.h>
 
 #include <pthread.h>
@@ -41,8 +42,7 @@ static void a_gauge_goes_down_too_and_says_that_it_is_one(void **state)
     metric_add(flows, -5);
     assert_int_equal(metric_get(flows), -2);
     metrics_print(&page);
-    assert_non_null(
-        strstr(str_text(&page), "# TYPE tranship_flows gauge\ntranship_flows -2\n"));
+    assert_non_null(strstr(str_text(&page), "# TYPE tranship_flows gauge\ntranship_flows -2\n"));
     metric_add(flows, 2);
 }
 

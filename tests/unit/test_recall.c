@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * recall: every reference is counted, the budget holds, what was used last stays longest. */
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <setjmp.h>
 #include <stdint.h>
+
 #include <cmocka.h>
 
 #include <stdatomic.h>

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * str: slices never reach outside themselves, parsers refuse what is not wholly theirs. */
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <setjmp.h>
 #include <stdint.h>
+
 #include <cmocka.h>
 
 #include <stdlib.h>
@@ -122,7 +123,15 @@ static void numbers_are_digits_only_and_within_bounds(void **state)
 {
     (void)state;
     uint64_t value = 7;
-    static const char *const bad[] = {"", "-1", "+1", " 1", "1 ", "0x1", "1.0", "١", "18446744073709551616",
+    static const char *const bad[] = {"",
+                                      "-1",
+                                      "+1",
+                                      " 1",
+                                      "1 ",
+                                      "0x1",
+                                      "1.0",
+                                      "١",
+                                      "18446744073709551616",
                                       "99999999999999999999999"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         assert_false(slice_u64(slice_of(bad[i]), UINT64_MAX, &value));
@@ -154,12 +163,30 @@ static void utf8_characters_are_measured_and_bad_ones_refused(void **state)
         const char *bytes;
         size_t length;
     } cases[] = {
-        {"a", 1},                {"é", 2},                {"€", 3},            {"😀", 4},
-        {"\xc2\x80", 2},         {"\xed\x9f\xbf", 3},     {"\xee\x80\x80", 3}, {"\xf4\x8f\xbf\xbf", 4},
-        {"", 0},                 {"\x80", 0},             {"\xc0\xaf", 0},     {"\xc1\xbf", 0},
-        {"\xc3", 0},             {"\xc3(", 0},            {"\xe2\x82", 0},     {"\xe0\x80\xaf", 0},
-        {"\xed\xa0\x80", 0},     {"\xe2\x82(", 0},        {"\xf0\x80\x80\x80", 0}, {"\xf0\x9f\x98", 0},
-        {"\xf4\x90\x80\x80", 0}, {"\xf5\x80\x80\x80", 0}, {"\xff", 0},         {"\xf0\x9f(\x80", 0},
+        {"a", 1},
+        {"é", 2},
+        {"€", 3},
+        {"😀", 4},
+        {"\xc2\x80", 2},
+        {"\xed\x9f\xbf", 3},
+        {"\xee\x80\x80", 3},
+        {"\xf4\x8f\xbf\xbf", 4},
+        {"", 0},
+        {"\x80", 0},
+        {"\xc0\xaf", 0},
+        {"\xc1\xbf", 0},
+        {"\xc3", 0},
+        {"\xc3(", 0},
+        {"\xe2\x82", 0},
+        {"\xe0\x80\xaf", 0},
+        {"\xed\xa0\x80", 0},
+        {"\xe2\x82(", 0},
+        {"\xf0\x80\x80\x80", 0},
+        {"\xf0\x9f\x98", 0},
+        {"\xf4\x90\x80\x80", 0},
+        {"\xf5\x80\x80\x80", 0},
+        {"\xff", 0},
+        {"\xf0\x9f(\x80", 0},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
         assert_int_equal(slice_utf8(slice_of(cases[i].bytes)), cases[i].length);
@@ -240,7 +267,10 @@ static void json_strings_are_escaped(void **state)
 static void json_strings_are_valid_utf8_whatever_comes_in(void **state)
 {
     (void)state;
-    assert_json(slice_of("a\xff" "b"), "\"a\xEF\xBF\xBD" "b\"");
+    assert_json(slice_of("a\xff"
+                         "b"),
+                "\"a\xEF\xBF\xBD"
+                "b\"");
     assert_json(slice_of("\xc3"), "\"\xEF\xBF\xBD\"");
     assert_json(slice_of("\xed\xa0\x80"), "\"\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\"");
     assert_json(slice_of("\xc3\"x"), "\"\xEF\xBF\xBD\\\"x\"");
@@ -310,9 +340,11 @@ static void what_is_no_size_is_refused_and_the_result_untouched(void **state)
 {
     (void)state;
     static const char *const bad[] = {
-        "",      "B",     "GiB",   "-1",   "+1",         "1.5GiB",               "1 GiB",
-        " 1",    "1GiB ", "1iB",   "1Gi",  "1GiBB",      "1X",                   "1PB",
-        "1Kb b", "1bb",   "0x10",  "1e3",  "16777216T",  "18446744073709551616", "1G1",
+        "",       "B",     "GiB", "-1",        "+1",
+        "1.5GiB", "1 GiB", " 1",  "1GiB ",     "1iB",
+        "1Gi",    "1GiBB", "1X",  "1PB",       "1Kb b",
+        "1bb",    "0x10",  "1e3", "16777216T", "18446744073709551616",
+        "1G1",
     };
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         uint64_t bytes = 7;
@@ -327,11 +359,16 @@ static void durations_need_a_unit(void **state)
     static const struct {
         const char *text;
         int64_t ms;
-    } good[] = {{"250ms", 250},     {"90s", 90000},         {"15m", 900000},
-                {"12h", 43200000},  {"30d", 2592000000},    {"0s", 0},
+    } good[] = {{"250ms", 250},
+                {"90s", 90000},
+                {"15m", 900000},
+                {"12h", 43200000},
+                {"30d", 2592000000},
+                {"0s", 0},
                 {"9223372036854775807ms", INT64_MAX}};
-    static const char *const bad[] = {"",    "90",   "s",   "-1s", "1.5s", "1 s",
-                                      "1S", "1w",  "1mss", "1sm", "106751991168d", "9223372036854775808ms"};
+    static const char *const bad[] = {
+        "",   "90", "s",    "-1s", "1.5s",          "1 s",
+        "1S", "1w", "1mss", "1sm", "106751991168d", "9223372036854775808ms"};
     int64_t ms = 7;
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         if (str_parse_duration(bad[i], &ms) || ms != 7)
@@ -355,7 +392,8 @@ static void bad_escapes_and_escaped_zeros_are_refused(void **state)
 {
     (void)state;
     char out[32];
-    static const char *const bad[] = {"%", "%2", "a%", "a%g0", "%0g", "%00", "a%00b", "%%41", "%-1"};
+    static const char *const bad[] = {"%",   "%2",    "a%",   "a%g0", "%0g",
+                                      "%00", "a%00b", "%%41", "%-1"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         assert_false(str_percent_decode(slice_of(bad[i]), out, sizeof(out)));
     assert_false(str_percent_decode(slice_sub(slice_of("%41"), 0, 2), out, sizeof(out)));

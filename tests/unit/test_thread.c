@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
- * thread: the order of mutexes is checked, waiting ends by a signal or by time, threads carry their name. A wrong
- * order ends the process, so it is tried in a child. */
+ * thread: the order of mutexes is checked, waiting ends by a signal or by time, threads carry their
+ * name. A wrong order ends the process, so it is tried in a child. */
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <setjmp.h>
 #include <stdint.h>
+
 #include <cmocka.h>
 
 #include <fcntl.h>
