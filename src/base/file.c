@@ -152,17 +152,14 @@ int file_sync(int fd, struct error *e)
 static int open_temporary(int folder, const char *name, char **temporary, struct error *e)
 {
     static _Atomic unsigned serial;
-    for (;;) {
-        unsigned number = atomic_fetch_add(&serial, 1);
-        autofree char *path = alloc_format(".%s.%ld-%u.tmp", name, (long)getpid(), number);
-        int fd = openat(folder, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-        if (fd < 0 && errno == EEXIST) /* left by a process that had our id */
-            continue;
-        if (fd < 0)
-            return error_errno(e, "create %s", path);
-        *temporary = take(path);
-        return fd;
-    }
+    int fd;
+    do { /* EEXIST: left by a process that had our id */
+        free(*temporary);
+        *temporary =
+            alloc_format(".%s.%ld-%u.tmp", name, (long)getpid(), atomic_fetch_add(&serial, 1));
+        fd = openat(folder, *temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    } while (fd < 0 && errno == EEXIST);
+    return fd < 0 ? error_errno(e, "create %s", *temporary) : fd;
 }
 
 static int fill(int fd, const void *bytes, size_t length, bool durable, struct error *e)

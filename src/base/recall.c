@@ -5,6 +5,7 @@
  * seldom meet. */
 #include "base/recall.h"
 
+#include <assert.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -88,6 +89,7 @@ static struct entry *find(const struct place *at, const void *key, size_t key_by
 /* With the shard's lock held: moves an entry to those that are dropped once it is released. */
 static void take_out(struct shard *s, struct entry *old, struct entries *dropped)
 {
+    assert(s->table && old); /* bytes are counted, so there is an entry that has them */
     HASH_DELETE(hh, s->table, old);
     TAILQ_REMOVE(&s->by_use, old, by_use);
     s->bytes -= old->bytes;
