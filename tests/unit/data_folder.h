@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What the tests of cache share: a data folder that goes away, digests of made-up content, a look at files. */
+ * What the tests of cache share: a data folder that goes away, digests of made-up content, a look
+ * at files. */
 #ifndef TESTS_DATA_FOLDER_H
 #define TESTS_DATA_FOLDER_H
 

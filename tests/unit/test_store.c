@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The data folder: what a name under blobs/ promises, and what start-up makes of what a kill left behind. */
+ * The data folder: what a name under blobs/ promises, and what start-up makes of what a kill left
+ * behind. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include <cmocka.h>
-
 
 #include "base/clock.h"
 #include "base/log.h"

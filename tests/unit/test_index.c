@@ -1,0 +1,661 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The index: what it finds again, what it refuses, and how it comes back from a broken file, a
+ * kill, or nothing. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <sqlite3.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "cache/index.h"
+#include "data_folder.h"
+#include "oci/manifest.h"
+
+#define HUB    "docker.io"
+#define ALPINE "library/alpine"
+
+struct opened {
+    struct data_folder *folder;
+    struct index *x;
+    struct index_reader *r;
+    bool rebuilt;
+};
+
+static void open_index(struct opened *o)
+{
+    struct error e = {0};
+    o->x = index_open(o->folder->store, &o->rebuilt, &e);
+    if (!o->x)
+        fail_msg("%s", e.text);
+    o->r = index_reader_open(o->x, &e);
+    if (!o->r)
+        fail_msg("%s", e.text);
+}
+
+static void close_index(struct opened *o)
+{
+    index_reader_close(o->r);
+    index_close(o->x);
+    o->x = NULL;
+    o->r = NULL;
+}
+
+static int setup(void **state)
+{
+    struct opened *o = calloc(1, sizeof(*o));
+    assert_non_null(o);
+    folder_setup((void **)&o->folder);
+    open_index(o);
+    *state = o;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct opened *o = *state;
+    close_index(o);
+    folder_teardown((void **)&o->folder);
+    free(o);
+    return 0;
+}
+
+#define OK(call)                                                                                   \
+    do {                                                                                           \
+        struct error e_ = {0}, *e = &e_;                                                           \
+        if ((call) < 0)                                                                            \
+            fail_msg("%s: %s", #call, e_.text);                                                    \
+    } while (0)
+
+/* A write of its own transaction. */
+#define WRITE(o, call)                                                                             \
+    do {                                                                                           \
+        OK(index_begin((o)->x, e));                                                                \
+        OK(call);                                                                                  \
+        OK(index_commit((o)->x, e));                                                               \
+    } while (0)
+
+static int find_blob(struct opened *o, const char *text, uint64_t *size)
+{
+    struct digest d = digest_of_text(text);
+    return index_find_blob(o->r, &d, size, NULL);
+}
+
+/* --- rows ------------------------------------------------------------------------------------- */
+
+static void absent_rows_are_absent_and_results_untouched(void **state)
+{
+    struct opened *o = *state;
+    struct digest d = digest_of_text("none");
+    struct index_manifest manifest = {.media_type = "kept"};
+    struct index_tag tag = {.checked_at = 7};
+    uint64_t size = 7;
+    int64_t held = 7, fetched_at = 7;
+    char *body = NULL;
+    size_t length = 7;
+    assert_int_equal(index_find_blob(o->r, &d, &size, NULL), 0);
+    assert_int_equal(index_find_manifest(o->r, &d, &manifest, NULL), 0);
+    assert_int_equal(index_find_hold(o->r, HUB, ALPINE, &d, &held, NULL), 0);
+    assert_int_equal(index_find_tag(o->r, HUB, ALPINE, "latest", &tag, NULL), 0);
+    assert_int_equal(
+        index_find_listing(o->r, HUB, ALPINE, "tags", "", &body, &length, &fetched_at, NULL), 0);
+    assert_true(size == 7 && held == 7 && fetched_at == 7 && length == 7 && !body);
+    assert_int_equal(tag.checked_at, 7);
+    assert_string_equal(manifest.media_type, "kept");
+}
+
+static void blob_is_found_with_its_size_until_removed(void **state)
+{
+    struct opened *o = *state;
+    struct digest d = digest_of_text("blob"), sha512;
+    uint64_t size = 0;
+    digest_of(DIGEST_SHA512, "blob", 4, &sha512);
+    WRITE(o, index_put_blob(o->x, &d, UINT64_C(1) << 40, 100, e));
+    WRITE(o, index_put_blob(o->x, &sha512, 5, 100, e));
+    assert_int_equal(index_find_blob(o->r, &d, &size, NULL), 1);
+    assert_int_equal(size, UINT64_C(1) << 40);
+    assert_int_equal(index_find_blob(o->r, &sha512, &size, NULL), 1);
+    assert_int_equal(size, 5);
+    WRITE(o, index_put_blob(o->x, &d, 9, 100, e));
+    assert_int_equal(index_find_blob(o->r, &d, &size, NULL), 1);
+    assert_int_equal(size, 9);
+    WRITE(o, index_touch(o->x, &d, 200, e));
+    WRITE(o, index_remove_blob(o->x, &d, e));
+    assert_int_equal(index_find_blob(o->r, &d, &size, NULL), 0);
+}
+
+static void rows_of_a_rolled_back_transaction_are_gone(void **state)
+{
+    struct opened *o = *state;
+    struct digest d = digest_of_text("blob");
+    uint64_t size = 0;
+    OK(index_begin(o->x, e));
+    OK(index_put_blob(o->x, &d, 4, 100, e));
+    assert_int_equal(index_find_blob(o->r, &d, &size, NULL), 0); /* readers see what is committed */
+    index_rollback(o->x);
+    index_rollback(o->x);
+    OK(index_begin(o->x, e));
+    OK(index_commit(o->x, e));
+    assert_int_equal(index_find_blob(o->r, &d, &size, NULL), 0);
+}
+
+static void tag_moves_and_is_removed_and_belongs_to_its_repository(void **state)
+{
+    struct opened *o = *state;
+    struct digest one = digest_of_text("1"), two = digest_of_text("2");
+    struct index_tag tag;
+    WRITE(o, index_put_tag(o->x, HUB, ALPINE, "latest", &one, 100, e));
+    WRITE(o, index_put_tag(o->x, HUB, ALPINE, "latest", &two, 200, e));
+    assert_int_equal(index_find_tag(o->r, HUB, ALPINE, "latest", &tag, NULL), 1);
+    assert_true(digest_equals(&tag.digest, &two));
+    assert_int_equal(tag.checked_at, 200);
+    assert_int_equal(index_find_tag(o->r, "ghcr.io", ALPINE, "latest", &tag, NULL), 0);
+    assert_int_equal(index_find_tag(o->r, HUB, "library/busybox", "latest", &tag, NULL), 0);
+    assert_int_equal(index_find_tag(o->r, HUB, ALPINE, "LATEST", &tag, NULL), 0);
+    WRITE(o, index_remove_tag(o->x, HUB, ALPINE, "latest", e));
+    WRITE(o, index_remove_tag(o->x, "nowhere.example", ALPINE, "latest", e));
+    assert_int_equal(index_find_tag(o->r, HUB, ALPINE, "latest", &tag, NULL), 0);
+}
+
+static void hold_learns_a_size_and_never_forgets_it(void **state)
+{
+    struct opened *o = *state;
+    struct digest d = digest_of_text("layer");
+    int64_t size = 0;
+    WRITE(o, index_put_hold(o->x, HUB, ALPINE, &d, -1, e));
+    assert_int_equal(index_find_hold(o->r, HUB, ALPINE, &d, &size, NULL), 1);
+    assert_int_equal(size, -1);
+    WRITE(o, index_put_hold(o->x, HUB, ALPINE, &d, 50, e));
+    WRITE(o, index_put_hold(o->x, HUB, ALPINE, &d, -1, e));
+    assert_int_equal(index_find_hold(o->r, HUB, ALPINE, &d, &size, NULL), 1);
+    assert_int_equal(size, 50);
+    assert_int_equal(index_find_hold(o->r, HUB, "library/busybox", &d, &size, NULL), 0);
+}
+
+static void size_of_a_held_blob_wins_over_what_a_descriptor_says(void **state)
+{
+    struct opened *o = *state;
+    struct digest d = digest_of_text("layer");
+    int64_t size = 0;
+    WRITE(o, index_put_blob(o->x, &d, 5, 100, e));
+    WRITE(o, index_put_hold(o->x, HUB, ALPINE, &d, 999, e));
+    assert_int_equal(index_find_hold(o->r, HUB, ALPINE, &d, &size, NULL), 1);
+    assert_int_equal(size, 5);
+}
+
+static void listing_keeps_its_bytes_whatever_they_are(void **state)
+{
+    struct opened *o = *state;
+    char *body = NULL;
+    size_t length = 0;
+    int64_t at = 0;
+    WRITE(o, index_put_listing(o->x, HUB, ALPINE, "tags", "", "old", 3, 100, e));
+    WRITE(o, index_put_listing(o->x, HUB, ALPINE, "tags", "", "a\0b", 3, 200, e));
+    WRITE(o, index_put_listing(o->x, HUB, ALPINE, "referrers", "sha256:1", NULL, 0, 300, e));
+    assert_int_equal(index_find_listing(o->r, HUB, ALPINE, "tags", "", &body, &length, &at, NULL),
+                     1);
+    assert_int_equal(length, 3);
+    assert_memory_equal(body, "a\0b", 4); /* terminated too */
+    assert_int_equal(at, 200);
+    free(body);
+    assert_int_equal(
+        index_find_listing(o->r, HUB, ALPINE, "referrers", "sha256:1", &body, &length, &at, NULL),
+        1);
+    assert_int_equal(length, 0);
+    free(body);
+}
+
+/* --- manifests -------------------------------------------------------------------------------- */
+
+static void parse(const char *text, struct manifest *m)
+{
+    struct error e = {0};
+    if (manifest_parse(NULL, text, strlen(text), m, &e) < 0)
+        fail_msg("%s", e.text);
+}
+
+/* A manifest's text with a config and a layer (digests of those words) and, unless NULL, a subject.
+ */
+static char *manifest_text(const char *config, const char *layer, const char *subject)
+{
+    char c[DIGEST_TEXT_MAX], l[DIGEST_TEXT_MAX], s[DIGEST_TEXT_MAX];
+    struct digest cd = digest_of_text(config), ld = digest_of_text(layer);
+    struct digest sd = digest_of_text(subject ? subject : "");
+    char *tail = subject ? alloc_format(",\"subject\":{\"mediaType\":\"" MEDIA_OCI_MANIFEST
+                                        "\",\"digest\":\"%s\",\"size\":7}",
+                                        digest_print(&sd, s))
+                         : alloc_string("");
+    char *text = alloc_format(
+        "{\"schemaVersion\":2,\"config\":{\"mediaType\":\"application/vnd.example.config\","
+        "\"digest\":\"%s\",\"size\":11},\"layers\":[{\"mediaType\":\"application/"
+        "vnd.oci.image.layer.v1.tar\",\"digest\":\"%s\",\"size\":22}],\"annotations\":"
+        "{\"a\":\"b\"}%s}",
+        digest_print(&cd, c), digest_print(&ld, l), tail);
+    free(tail);
+    return text;
+}
+
+static void put_manifest(struct opened *o, const char *text, const char *repository)
+{
+    struct manifest m;
+    struct digest d = digest_of_text(text);
+    parse(text, &m);
+    WRITE(o, index_put_blob(o->x, &d, strlen(text), 100, e));
+    WRITE(o, index_put_manifest(o->x, &d, &m, repository ? HUB : NULL, repository, e));
+    manifest_fini(&m);
+}
+
+static void manifest_gives_its_repository_itself_and_its_children_but_not_its_subject(void **state)
+{
+    struct opened *o = *state;
+    char *text = manifest_text("config", "layer", "subject");
+    struct digest d = digest_of_text(text), config = digest_of_text("config"),
+                  layer = digest_of_text("layer"), subject = digest_of_text("subject");
+    struct index_manifest found;
+    int64_t size = 0;
+    put_manifest(o, text, ALPINE);
+    put_manifest(o, text, ALPINE);
+    assert_int_equal(index_find_manifest(o->r, &d, &found, NULL), 1);
+    assert_string_equal(found.media_type, MEDIA_OCI_MANIFEST);
+    assert_int_equal(index_find_hold(o->r, HUB, ALPINE, &d, &size, NULL), 1);
+    assert_int_equal(size, strlen(text));
+    assert_int_equal(index_find_hold(o->r, HUB, ALPINE, &config, &size, NULL), 1);
+    assert_int_equal(size, 11);
+    assert_int_equal(index_find_hold(o->r, HUB, ALPINE, &layer, &size, NULL), 1);
+    assert_int_equal(size, 22);
+    assert_int_equal(index_find_hold(o->r, HUB, ALPINE, &subject, &size, NULL), 0);
+    assert_int_equal(index_find_hold(o->r, HUB, "library/busybox", &layer, &size, NULL), 0);
+    WRITE(o, index_remove_blob(o->x, &d, e));
+    assert_int_equal(index_find_manifest(o->r, &d, &found, NULL), 0);
+    free(text);
+}
+
+static bool count_referrer(const struct digest *d, uint64_t size_bytes, const char *media_type,
+                           const char *artifact_type, const char *annotations, void *cls)
+{
+    (void)d;
+    int *count = cls;
+    assert_true(size_bytes > 100);
+    assert_string_equal(media_type, MEDIA_OCI_MANIFEST);
+    assert_string_equal(artifact_type, "application/vnd.example.config");
+    assert_string_equal(annotations, "{\"a\":\"b\"}");
+    return ++*count < 2;
+}
+
+static void referrers_are_those_of_the_repository_that_are_still_held(void **state)
+{
+    struct opened *o = *state;
+    struct digest subject = digest_of_text("image");
+    int count = 0;
+    char *texts[3];
+    for (int i = 0; i < 3; i++) {
+        char layer[16];
+        snprintf(layer, sizeof(layer), "signature %d", i);
+        texts[i] = manifest_text("config", layer, "image");
+        put_manifest(o, texts[i], i == 2 ? "library/busybox" : ALPINE);
+    }
+    assert_int_equal(index_each_referrer(o->r, HUB, ALPINE, &subject, count_referrer, &count, NULL),
+                     2);
+    assert_int_equal(count, 2);
+    struct digest first = digest_of_text(texts[0]);
+    WRITE(o, index_remove_blob(o->x, &first, e));
+    count = 0;
+    assert_int_equal(index_each_referrer(o->r, HUB, ALPINE, &subject, count_referrer, &count, NULL),
+                     1);
+    assert_int_equal(count, 1);
+    for (int i = 0; i < 3; i++)
+        free(texts[i]);
+}
+
+/* --- listings --------------------------------------------------------------------------------- */
+
+struct names {
+    char joined[300];
+    int stop_after;
+};
+
+static bool add_name(const char *name, void *cls)
+{
+    struct names *n = cls;
+    snprintf(n->joined + strlen(n->joined), sizeof(n->joined) - strlen(n->joined), "%s ", name);
+    return --n->stop_after != 0;
+}
+
+static bool add_repository(const char *registry, const char *name, void *cls)
+{
+    char both[200];
+    snprintf(both, sizeof(both), "%s/%s", registry, name);
+    return add_name(both, cls);
+}
+
+static void expect_tags(struct opened *o, const char *last, size_t max, const char *joined,
+                        int count)
+{
+    struct names n = {0};
+    assert_int_equal(index_each_tag(o->r, HUB, ALPINE, last, max, add_name, &n, NULL), count);
+    assert_string_equal(n.joined, joined);
+}
+
+static void tags_come_in_byte_order_after_the_last_one(void **state)
+{
+    struct opened *o = *state;
+    struct digest d = digest_of_text("1");
+    const char *tags[] = {"b", "B", "a", "10", "9", "a.1", "_x"};
+    for (size_t i = 0; i < sizeof(tags) / sizeof(tags[0]); i++)
+        WRITE(o, index_put_tag(o->x, HUB, ALPINE, tags[i], &d, 100, e));
+    WRITE(o, index_put_tag(o->x, HUB, "library/busybox", "other", &d, 100, e));
+    expect_tags(o, "", SIZE_MAX, "10 9 B _x a a.1 b ", 7);
+    expect_tags(o, "B", 2, "_x a ", 2);
+    expect_tags(o, "aa", SIZE_MAX, "b ", 1); /* "last" need not be a tag */
+    expect_tags(o, "b", SIZE_MAX, "", 0);
+    expect_tags(o, "", 0, "", 0);
+    struct names n = {.stop_after = 2};
+    assert_int_equal(index_each_tag(o->r, HUB, ALPINE, "", SIZE_MAX, add_name, &n, NULL), 2);
+    assert_string_equal(n.joined, "10 9 ");
+}
+
+static void repositories_are_those_with_a_tag_or_a_manifest(void **state)
+{
+    struct opened *o = *state;
+    struct digest d = digest_of_text("1");
+    struct names all = {0}, after = {0};
+    char *text = manifest_text("config", "layer", NULL);
+    WRITE(o, index_put_tag(o->x, "ghcr.io", "a/tagged", "v1", &d, 100, e));
+    WRITE(o, index_put_hold(o->x, HUB, "only/layers", &d, 1, e));
+    WRITE(o, index_put_tag(o->x, HUB, "z/tagged", "v1", &d, 100, e));
+    put_manifest(o, text, "library/manifested");
+    assert_int_equal(index_each_repository(o->r, "", "", 10, add_repository, &all, NULL), 3);
+    assert_string_equal(all.joined,
+                        "docker.io/library/manifested docker.io/z/tagged ghcr.io/a/tagged ");
+    assert_int_equal(
+        index_each_repository(o->r, HUB, "library/manifested", 10, add_repository, &after, NULL),
+        2);
+    assert_string_equal(after.joined, "docker.io/z/tagged ghcr.io/a/tagged ");
+    free(text);
+}
+
+/* --- files and rows --------------------------------------------------------------------------- */
+
+static void file_without_a_row_is_adopted(void **state)
+{
+    struct opened *o = *state;
+    uint64_t size = 0;
+    close_index(o);
+    hold_text(o->folder, "published just before a kill");
+    open_index(o);
+    assert_false(o->rebuilt);
+    assert_int_equal(find_blob(o, "published just before a kill", &size), 1);
+    assert_int_equal(size, 28);
+}
+
+static void row_without_a_file_is_dropped(void **state)
+{
+    struct opened *o = *state;
+    struct digest gone = digest_of_text("gone");
+    uint64_t size = 0;
+    hold_text(o->folder, "here");
+    struct digest here = digest_of_text("here");
+    WRITE(o, index_put_blob(o->x, &gone, 4, 100, e));
+    WRITE(o, index_put_blob(o->x, &here, 4, 100, e));
+    close_index(o);
+    open_index(o);
+    assert_int_equal(find_blob(o, "gone", &size), 0);
+    assert_int_equal(find_blob(o, "here", &size), 1);
+}
+
+/* Every third only as a row, every third only as a file, every third as both; of both algorithms.
+ */
+static void many_files_and_rows_come_to_agree(void **state)
+{
+    struct opened *o = *state;
+    enum { MANY = 300 };
+    OK(index_begin(o->x, e));
+    for (int i = 0; i < MANY; i++) {
+        char text[32];
+        struct digest d;
+        snprintf(text, sizeof(text), "blob %d", i);
+        digest_of(i % 2 ? DIGEST_SHA256 : DIGEST_SHA512, text, strlen(text), &d);
+        if (i % 3 != 0)
+            OK(store_publish_bytes(o->folder->store, &d, text, strlen(text), e));
+        if (i % 3 != 1)
+            OK(index_put_blob(o->x, &d, strlen(text), 100, e));
+    }
+    OK(index_commit(o->x, e));
+    close_index(o);
+    open_index(o);
+    for (int i = 0; i < MANY; i++) {
+        char text[32];
+        struct digest d;
+        uint64_t size = 0;
+        snprintf(text, sizeof(text), "blob %d", i);
+        digest_of(i % 2 ? DIGEST_SHA256 : DIGEST_SHA512, text, strlen(text), &d);
+        assert_int_equal(index_find_blob(o->r, &d, &size, NULL), i % 3 != 0);
+        if (i % 3 != 0)
+            assert_int_equal(size, strlen(text));
+    }
+}
+
+static void manifests_among_adopted_files_are_told_from_other_json(void **state)
+{
+    struct opened *o = *state;
+    struct index_manifest found;
+    char *image = manifest_text("config", "layer", NULL);
+    const char *others[] = {
+        "{\"architecture\":\"amd64\",\"config\":{},\"rootfs\":{\"type\":\"layers\"}}",
+        "{\"mediaType\":\"application/json\",\"manifests\":[]}",
+        "{\"manifests\":[],\"layers\":[],\"config\":{}}",
+        "{ broken",
+        "[1,2]",
+        "{",
+        "",
+    };
+    const char *list = "{\"schemaVersion\":2,\"manifests\":[]}";
+    const char *typed =
+        "{\"schemaVersion\":2,\"mediaType\":\"" MEDIA_DOCKER_LIST "\",\"manifests\":[]}";
+    close_index(o);
+    hold_text(o->folder, image);
+    hold_text(o->folder, list);
+    hold_text(o->folder, typed);
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+        hold_text(o->folder, others[i]);
+    open_index(o);
+
+    struct digest d = digest_of_text(image);
+    assert_int_equal(index_find_manifest(o->r, &d, &found, NULL), 1);
+    assert_string_equal(found.media_type, MEDIA_OCI_MANIFEST);
+    d = digest_of_text(list);
+    assert_int_equal(index_find_manifest(o->r, &d, &found, NULL), 1);
+    assert_string_equal(found.media_type, MEDIA_OCI_INDEX);
+    d = digest_of_text(typed);
+    assert_int_equal(index_find_manifest(o->r, &d, &found, NULL), 1);
+    assert_string_equal(found.media_type, MEDIA_DOCKER_LIST);
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        uint64_t size = 0;
+        d = digest_of_text(others[i]);
+        assert_int_equal(index_find_manifest(o->r, &d, &found, NULL), 0);
+        assert_int_equal(index_find_blob(o->r, &d, &size, NULL), 1);
+        assert_int_equal(size, strlen(others[i]));
+    }
+    free(image);
+}
+
+static void adopted_manifest_gives_no_repository_anything(void **state)
+{
+    struct opened *o = *state;
+    struct names n = {0};
+    char *text = manifest_text("config", "layer", NULL);
+    close_index(o);
+    hold_text(o->folder, text);
+    open_index(o);
+    assert_int_equal(index_each_repository(o->r, "", "", 10, add_repository, &n, NULL), 0);
+    free(text);
+}
+
+/* --- broken files ----------------------------------------------------------------------------- */
+
+static void rows_outlive_the_process(void **state)
+{
+    struct opened *o = *state;
+    struct digest d = digest_of_text("1");
+    struct index_tag tag;
+    WRITE(o, index_put_tag(o->x, HUB, ALPINE, "latest", &d, 100, e));
+    close_index(o);
+    open_index(o);
+    assert_false(o->rebuilt);
+    assert_int_equal(index_find_tag(o->r, HUB, ALPINE, "latest", &tag, NULL), 1);
+}
+
+static void rubbish_in_place_of_the_index_is_set_aside_and_rows_come_back(void **state)
+{
+    struct opened *o = *state;
+    uint64_t size = 0;
+    char path[400], text[400];
+    close_index(o);
+    hold_text(o->folder, "still here");
+    write_file(folder_path_of(o->folder, "tranship.db.broken", path), "an older one");
+    write_file(folder_path_of(o->folder, "tranship.db-wal", path), "stale");
+    write_file(folder_path_of(o->folder, "tranship.db", path), "no database, but long enough: ...");
+    open_index(o);
+    assert_true(o->rebuilt);
+    assert_int_equal(find_blob(o, "still here", &size), 1);
+    folder_path_of(o->folder, "tranship.db.broken", path);
+    assert_string_equal(read_text(path, text), "no database, but long enough: ...");
+    close_index(o);
+    open_index(o);
+    assert_false(o->rebuilt);
+}
+
+static void index_with_overwritten_pages_is_set_aside(void **state)
+{
+    struct opened *o = *state;
+    uint64_t size = 0;
+    char path[400], junk[4096];
+    struct stat st;
+    hold_text(o->folder, "still here");
+    close_index(o);
+    folder_path_of(o->folder, "tranship.db", path);
+    assert_int_equal(stat(path, &st), 0);
+    memset(junk, 0xa5, sizeof(junk));
+    int fd = open(path, O_WRONLY);
+    for (off_t at = 4096; at < st.st_size; at += 4096) /* all but the first page */
+        assert_int_equal(pwrite(fd, junk, sizeof(junk), at), sizeof(junk));
+    close(fd);
+    open_index(o);
+    assert_true(o->rebuilt);
+    assert_int_equal(find_blob(o, "still here", &size), 1);
+}
+
+static void truncated_index_is_set_aside(void **state)
+{
+    struct opened *o = *state;
+    char path[400];
+    close_index(o);
+    assert_int_equal(truncate(folder_path_of(o->folder, "tranship.db", path), 3000), 0);
+    open_index(o);
+    assert_true(o->rebuilt);
+}
+
+static void run_sql(struct opened *o, const char *text)
+{
+    sqlite3 *handle = NULL;
+    char path[400];
+    assert_int_equal(sqlite3_open(folder_path_of(o->folder, "tranship.db", path), &handle), 0);
+    assert_int_equal(sqlite3_exec(handle, text, NULL, NULL, NULL), 0);
+    sqlite3_close(handle);
+}
+
+static void database_of_another_program_is_set_aside(void **state)
+{
+    struct opened *o = *state;
+    char path[400];
+    close_index(o);
+    assert_int_equal(unlink(folder_path_of(o->folder, "tranship.db", path)), 0);
+    run_sql(o, "CREATE TABLE blob (something INTEGER); PRAGMA user_version = 1");
+    open_index(o);
+    assert_true(o->rebuilt);
+}
+
+static void index_of_a_later_version_is_refused_and_left_as_it_is(void **state)
+{
+    struct opened *o = *state;
+    struct error e = {0};
+    bool rebuilt = false;
+    char path[400];
+    close_index(o);
+    run_sql(o, "PRAGMA user_version = 99");
+    assert_null(index_open(o->folder->store, &rebuilt, &e));
+    assert_int_equal(e.kind, ERR_USAGE);
+    assert_non_null(strstr(e.text, "99"));
+    assert_non_null(strstr(e.text, "up to 1"));
+    assert_false(path_exists(folder_path_of(o->folder, "tranship.db.broken", path)));
+    run_sql(o, "PRAGMA user_version = 1");
+    open_index(o);
+    assert_false(o->rebuilt);
+}
+
+static void lost_index_is_made_anew(void **state)
+{
+    struct opened *o = *state;
+    uint64_t size = 0;
+    char path[400];
+    close_index(o);
+    hold_text(o->folder, "still here");
+    assert_int_equal(unlink(folder_path_of(o->folder, "tranship.db", path)), 0);
+    open_index(o);
+    assert_int_equal(find_blob(o, "still here", &size), 1);
+}
+
+static void stranger_who_locks_the_index_makes_writing_busy_not_broken(void **state)
+{
+    struct opened *o = *state;
+    struct error busy = {0};
+    sqlite3 *stranger = NULL;
+    char path[400];
+    assert_int_equal(sqlite3_open(folder_path_of(o->folder, "tranship.db", path), &stranger), 0);
+    assert_int_equal(sqlite3_exec(stranger, "BEGIN IMMEDIATE", NULL, NULL, NULL), 0);
+    assert_int_equal(index_begin(o->x, &busy), -1);
+    assert_int_equal(busy.kind, ERR_BUSY);
+    index_rollback(o->x);
+    assert_int_equal(sqlite3_exec(stranger, "ROLLBACK", NULL, NULL, NULL), 0);
+    sqlite3_close(stranger);
+    OK(index_begin(o->x, e));
+    OK(index_commit(o->x, e));
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(absent_rows_are_absent_and_results_untouched),
+        T(blob_is_found_with_its_size_until_removed),
+        T(rows_of_a_rolled_back_transaction_are_gone),
+        T(tag_moves_and_is_removed_and_belongs_to_its_repository),
+        T(hold_learns_a_size_and_never_forgets_it),
+        T(size_of_a_held_blob_wins_over_what_a_descriptor_says),
+        T(listing_keeps_its_bytes_whatever_they_are),
+        T(manifest_gives_its_repository_itself_and_its_children_but_not_its_subject),
+        T(referrers_are_those_of_the_repository_that_are_still_held),
+        T(tags_come_in_byte_order_after_the_last_one),
+        T(repositories_are_those_with_a_tag_or_a_manifest),
+        T(file_without_a_row_is_adopted),
+        T(row_without_a_file_is_dropped),
+        T(many_files_and_rows_come_to_agree),
+        T(manifests_among_adopted_files_are_told_from_other_json),
+        T(adopted_manifest_gives_no_repository_anything),
+        T(rows_outlive_the_process),
+        T(rubbish_in_place_of_the_index_is_set_aside_and_rows_come_back),
+        T(index_with_overwritten_pages_is_set_aside),
+        T(truncated_index_is_set_aside),
+        T(database_of_another_program_is_set_aside),
+        T(index_of_a_later_version_is_refused_and_left_as_it_is),
+        T(lost_index_is_made_anew),
+        T(stranger_who_locks_the_index_makes_writing_busy_not_broken),
+    };
+    log_configure(LOG_LEVEL_OFF, LOG_FORMAT_TEXT);
+    return cmocka_run_group_tests_name("index", tests, NULL, NULL);
+}
