@@ -59,3 +59,14 @@ def tranship(start):
 def demo(fake):
     """library/demo:latest, a small image that the registry has."""
     return fake.add("library/demo", images.image([images.random_bytes(300_000, "demo")]), "latest")
+
+
+@pytest.fixture
+def known_to_upstream(start, tmp_path):
+    """known_to_upstream(user, password): a mirror to which the upstream gave that credential."""
+    def begin(user, password):
+        secret = tmp_path / "upstream.secret"
+        secret.write_text(password + "\n")
+        secret.chmod(0o600)
+        return start(username=user, password_file=secret)
+    return begin

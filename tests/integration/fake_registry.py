@@ -107,6 +107,7 @@ class FakeRegistry:
         self.sends_digest = True
         self.page_size = None     # at most so many tags, referrers or names a page
         self.page_style = "relative"  # "absolute", "cursor", "foreign"
+        self.prefix = ""          # before /v2
         self.redirect = None      # digest -> (status, Location or None) for blobs
         self.signatures = set()   # of the CDN; each is good for one request
         self.token = TokenService(self)
@@ -227,6 +228,9 @@ class FakeRegistry:
             request.path = urllib.parse.urlsplit(request.target).path
         if request.method not in ("GET", "HEAD"):
             return problem(405, "UNSUPPORTED", "read only")
+        if not request.path.startswith(self.prefix):
+            return Reply(404, {"Content-Type": "text/html"}, b"<html>no such page</html>")
+        request.path = request.path.removeprefix(self.prefix)
         if request.path in ("/v2/", "/v2/_catalog"):
             refusal = self._refusal(request, None)
             return refusal or (self._catalog(request) if "cat" in request.path else
