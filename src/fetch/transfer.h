@@ -41,6 +41,7 @@ struct transfer_request {
     bool has_range;
     uint64_t range_first, range_last; /* range_last UINT64_MAX: open-ended */
     const char *if_range;      /* NULL: none */
+    const char *post_body;     /* a form to POST; NULL: GET or HEAD */
     bool public_only;          /* refuse to connect to private, loopback and link-local addresses, checked on the address */
     bool plain_http_allowed;   /* otherwise an http URL is refused */
     /* Headers complete. 0 goes on, -1 (e filled) stops. For an answer without a body it is called too. */

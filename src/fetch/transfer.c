@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * libcurl's easy interface in one place. Time-outs of ours: headers from when the request really begins, and the stall of
+ * a body, checked lazily so that no packet touches a timer. */
+#include "fetch/transfer.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/auto.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/metrics.h"
+#include "base/str.h"
+#include "fetch/inside.h"
+#include "upstream/upstream.h"
+
+enum { HEADERS_MAX_BYTES = 64 << 10, BUFFER_BYTES = 256 << 10, IDLE_CONNECTION_S = 60, IGNORED_BODY_MAX = 64 << 10 };
+
+struct transfer {
+    TAILQ_ENTRY(transfer) next;
+    struct fetcher *fetcher;
+    struct transfer_request request; /* pointers into what follows, or callbacks */
+    char *url, *shown; /* shown: without a query */
+    CURL *easy;
+    struct curl_slist *headers;
+    struct timer watch;
+    struct head head;
+    struct error error;
+    bool is_running, has_head, has_failed;
+    size_t header_bytes;
+    uint64_t received;
+    int64_t progress_ms;
+    char curl_error[CURL_ERROR_SIZE];
+};
+
+static void end(struct transfer *t, const struct error *why);
+
+/* --- headers ------------------------------------------------------------------------------------------------------ */
+
+static void copy_value(struct slice value, char *out, size_t room)
+{
+    if (!slice_copy(value, out, room))
+        out[0] = 0;
+}
+
+static int read_retry_after(struct slice value)
+{
+    uint64_t seconds;
+    char text[64];
+    if (slice_u64(value, 86400 * 7, &seconds))
+        return (int)seconds;
+    if (!slice_copy(value, text, sizeof text))
+        return 0;
+    time_t at = curl_getdate(text, NULL);
+    int64_t in = at < 0 ? 0 : (int64_t)at - clock_wall_s();
+    return in > 0 && in < 86400 * 7 ? (int)in : 0;
+}
+
+static int64_t read_rate(struct slice value)
+{
+    struct slice number = value, window;
+    uint64_t n;
+    slice_cut(value, ';', &number, &window);
+    return slice_u64(slice_trim(number), INT64_MAX, &n) ? (int64_t)n : -1;
+}
+
+static void read_header(struct head *h, struct slice name, struct slice value)
+{
+    uint64_t n;
+    if (slice_equals_nocase(name, "content-length")) {
+        if (slice_u64(value, INT64_MAX, &n))
+            h->content_length = (int64_t)n;
+    } else if (slice_equals_nocase(name, "content-type")) {
+        copy_value(value, h->content_type, sizeof h->content_type);
+    } else if (slice_equals_nocase(name, "content-encoding")) {
+        copy_value(value, h->content_encoding, sizeof h->content_encoding);
+    } else if (slice_equals_nocase(name, "docker-content-digest")) {
+        copy_value(value, h->digest, sizeof h->digest);
+    } else if (slice_equals_nocase(name, "location")) {
+        copy_value(value, h->location, sizeof h->location);
+    } else if (slice_equals_nocase(name, "link")) {
+        copy_value(value, h->link, sizeof h->link);
+    } else if (slice_equals_nocase(name, "content-range")) {
+        h->has_content_range = range_parse_content(value, &h->content_range);
+    } else if (slice_equals_nocase(name, "accept-ranges")) {
+        h->accepts_ranges = slice_equals_nocase(value, "bytes");
+    } else if (slice_equals_nocase(name, "retry-after")) {
+        h->retry_after_s = read_retry_after(value);
+    } else if (slice_equals_nocase(name, "ratelimit-limit")) {
+        h->rate_limit = read_rate(value);
+    } else if (slice_equals_nocase(name, "ratelimit-remaining")) {
+        h->rate_remaining = read_rate(value);
+    } else if (slice_equals_nocase(name, "www-authenticate")) {
+        challenge_read(value, &h->challenge);
+    }
+}
+
+static void reset_head(struct head *h)
+{
+    memset(h, 0, sizeof *h);
+    h->content_length = h->rate_limit = h->rate_remaining = -1;
+}
+
+static bool head_complete(struct transfer *t)
+{
+    long status = 0;
+    char *ip = NULL;
+    curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_getinfo(t->easy, CURLINFO_PRIMARY_IP, &ip);
+    t->head.status = (int)status;
+    if (ip)
+        copy_value(slice_of(ip), t->head.primary_ip, sizeof t->head.primary_ip);
+    if (status < 200)
+        return true; /* 100 Continue and the like: the real one follows */
+    t->has_head = true;
+    t->progress_ms = clock_mono_ms();
+    if (t->request.on_head && t->request.on_head(t->request.cls, &t->head, &t->error) < 0) {
+        t->has_failed = true;
+        return false;
+    }
+    return true;
+}
+
+static size_t on_header(char *at, size_t each, size_t count, void *cls)
+{
+    struct transfer *t = cls;
+    size_t length = each * count;
+    struct slice line = {at, length}, name, value;
+    t->header_bytes += length;
+    if (t->header_bytes > HEADERS_MAX_BYTES) {
+        t->has_failed = true;
+        error_set(&t->error, ERR_UPSTREAM, "%s sent more than %d bytes of headers", t->shown, HEADERS_MAX_BYTES);
+        return 0;
+    }
+    while (line.length > 0 && (line.at[line.length - 1] == '\n' || line.at[line.length - 1] == '\r'))
+        line.length--;
+    if (slice_starts(line, "HTTP/") && !t->has_head)
+        reset_head(&t->head);
+    else if (line.length == 0 && !t->has_head)
+        return head_complete(t) ? length : 0;
+    else if (!t->has_head && slice_cut(line, ':', &name, &value))
+        read_header(&t->head, name, slice_trim(value));
+    return length;
+}
+
+static size_t on_body(char *at, size_t each, size_t count, void *cls)
+{
+    struct transfer *t = cls;
+    size_t length = each * count;
+    t->progress_ms = clock_mono_ms();
+    t->received += length;
+    metric_add(upstream_bytes_total, (int64_t)length);
+    if (!t->request.on_body)
+        return t->received <= IGNORED_BODY_MAX ? length : 0;
+    if (t->request.on_body(t->request.cls, at, length, &t->error) == 0)
+        return length;
+    t->has_failed = true;
+    return 0;
+}
+
+/* --- addresses ---------------------------------------------------------------------------------------------------- */
+
+static curl_socket_t open_socket(void *cls, curlsocktype purpose, struct curl_sockaddr *a)
+{
+    struct transfer *t = cls;
+    char text[INET6_ADDRSTRLEN] = "";
+    (void)purpose;
+    if (a->family == AF_INET)
+        inet_ntop(AF_INET, &((struct sockaddr_in *)(void *)&a->addr)->sin_addr, text, sizeof text);
+    else if (a->family == AF_INET6)
+        inet_ntop(AF_INET6, &((struct sockaddr_in6 *)(void *)&a->addr)->sin6_addr, text, sizeof text);
+    if (upstream_is_private_address(text)) {
+        t->has_failed = true;
+        error_set(&t->error, ERR_UPSTREAM, "%s leads to the private address %s, which is refused", t->shown, text);
+        return CURL_SOCKET_BAD;
+    }
+    return socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
+}
+
+static bool goes_through_a_proxy(const char *url)
+{
+    static const char *const names[] = {"https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "http_proxy"};
+    (void)url;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *value = getenv(names[i]);
+        if (value && value[0])
+            return true;
+    }
+    return false;
+}
+
+/* --- time --------------------------------------------------------------------------------------------------------- */
+
+static void watch(struct timer *timer)
+{
+    struct transfer *t = (struct transfer *)((char *)timer - offsetof(struct transfer, watch));
+    const struct fetcher_options *o = &t->fetcher->options;
+    int64_t limit = t->has_head ? o->stall_timeout_ms : o->connect_timeout_ms + o->header_timeout_ms;
+    int64_t left = t->progress_ms + limit - clock_mono_ms();
+    if (left > 0) {
+        fetcher_set_timer(t->fetcher, timer, left);
+        return;
+    }
+    struct error why;
+    error_set(&why, ERR_TIMEOUT, t->has_head ? "%s sent nothing for %lld ms" : "%s did not answer within %lld ms", t->shown,
+              (long long)limit);
+    metric_add(upstream_errors_total, 1);
+    end(t, &why);
+}
+
+/* --- life --------------------------------------------------------------------------------------------------------- */
+
+static void add_header(struct transfer *t, const char *name, const char *value)
+{
+    autofree char *line = alloc_format("%s: %s", name, value);
+    t->headers = curl_slist_append(t->headers, line);
+}
+
+static void prepare(struct transfer *t)
+{
+    const struct transfer_request *r = &t->request;
+    CURL *c = t->easy;
+    const char *ca_file = getenv("SSL_CERT_FILE"), *ca_folder = getenv("SSL_CERT_DIR");
+    curl_easy_setopt(c, CURLOPT_URL, t->url);
+    curl_easy_setopt(c, CURLOPT_PRIVATE, t);
+    curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, r->plain_http_allowed ? "http,https" : "https");
+    curl_easy_setopt(c, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
+    curl_easy_setopt(c, CURLOPT_USERAGENT, t->fetcher->user_agent);
+    curl_easy_setopt(c, CURLOPT_BUFFERSIZE, (long)BUFFER_BYTES);
+    curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, (long)t->fetcher->options.connect_timeout_ms);
+    curl_easy_setopt(c, CURLOPT_MAXAGE_CONN, (long)IDLE_CONNECTION_S);
+    curl_easy_setopt(c, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+    curl_easy_setopt(c, CURLOPT_ERRORBUFFER, t->curl_error);
+    curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, on_header);
+    curl_easy_setopt(c, CURLOPT_HEADERDATA, t);
+    curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_body);
+    curl_easy_setopt(c, CURLOPT_WRITEDATA, t);
+    curl_easy_setopt(c, CURLOPT_TCP_KEEPALIVE, 1L);
+    if (ca_file && ca_file[0])
+        curl_easy_setopt(c, CURLOPT_CAINFO, ca_file);
+    if (ca_folder && ca_folder[0])
+        curl_easy_setopt(c, CURLOPT_CAPATH, ca_folder);
+    if (r->is_head)
+        curl_easy_setopt(c, CURLOPT_NOBODY, 1L);
+    if (r->post_body)
+        curl_easy_setopt(c, CURLOPT_COPYPOSTFIELDS, r->post_body);
+    if (r->public_only && !goes_through_a_proxy(t->url)) {
+        curl_easy_setopt(c, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+        curl_easy_setopt(c, CURLOPT_OPENSOCKETDATA, t);
+    }
+    add_header(t, "Accept-Encoding", "identity");
+    if (r->accept)
+        add_header(t, "Accept", r->accept);
+    if (r->authorization)
+        add_header(t, "Authorization", r->authorization);
+    if (r->if_range)
+        add_header(t, "If-Range", r->if_range);
+    if (r->has_range) {
+        char text[64];
+        if (r->range_last == UINT64_MAX)
+            snprintf(text, sizeof text, "bytes=%llu-", (unsigned long long)r->range_first);
+        else
+            snprintf(text, sizeof text, "bytes=%llu-%llu", (unsigned long long)r->range_first, (unsigned long long)r->range_last);
+        add_header(t, "Range", text);
+    }
+    curl_easy_setopt(c, CURLOPT_HTTPHEADER, t->headers);
+}
+
+struct transfer *transfer_start(struct fetcher *f, const struct transfer_request *r, struct error *e)
+{
+    struct slice before, query;
+    if (fetcher_is_stopping(f))
+        return error_set(e, ERR_STOPPING, "the mirror is stopping"), NULL;
+    if (!r->plain_http_allowed && strncasecmp(r->url, "https://", 8) != 0)
+        return error_set(e, ERR_UPSTREAM, "an address that is not https is refused"), NULL;
+    struct transfer *t = alloc_zero(sizeof *t);
+    t->fetcher = f;
+    t->request = *r;
+    t->url = alloc_string(r->url);
+    before = slice_of(r->url);
+    slice_cut(before, '?', &before, &query);
+    t->shown = slice_dup(before);
+    t->watch.run = watch;
+    t->easy = curl_easy_init();
+    if (!t->easy)
+        abort();
+    reset_head(&t->head);
+    prepare(t);
+    TAILQ_INSERT_TAIL(&f->waiting, t, next);
+    metric_add(transfers, 1);
+    /* The strings were the caller's. */
+    t->request.url = t->request.accept = t->request.authorization = t->request.if_range = t->request.post_body = NULL;
+    transfer_begin_waiting(f);
+    return t;
+}
+
+void transfer_begin_waiting(struct fetcher *f)
+{
+    struct transfer *t;
+    while (f->running_count < f->options.max_transfers && (t = TAILQ_FIRST(&f->waiting))) {
+        TAILQ_REMOVE(&f->waiting, t, next);
+        TAILQ_INSERT_TAIL(&f->running, t, next);
+        f->running_count++;
+        t->is_running = true;
+        t->progress_ms = clock_mono_ms();
+        metric_add(upstream_requests_total, 1);
+        fetcher_set_timer(f, &t->watch, f->options.connect_timeout_ms + f->options.header_timeout_ms);
+        curl_multi_add_handle(f->multi, t->easy);
+    }
+}
+
+void transfer_cancel(struct transfer *t)
+{
+    struct fetcher *f = t->fetcher;
+    fetcher_clear_timer(f, &t->watch);
+    if (t->is_running) {
+        curl_multi_remove_handle(f->multi, t->easy);
+        TAILQ_REMOVE(&f->running, t, next);
+        f->running_count--;
+    } else {
+        TAILQ_REMOVE(&f->waiting, t, next);
+    }
+    curl_easy_cleanup(t->easy);
+    curl_slist_free_all(t->headers);
+    metric_add(transfers, -1);
+    free(t->url);
+    free(t->shown);
+    free(t);
+}
+
+static void end(struct transfer *t, const struct error *why)
+{
+    struct error kept = why ? *why : (struct error){0};
+    struct head head = t->head;
+    void (*on_done)(void *, const struct head *, const struct error *) = t->request.on_done;
+    void *cls = t->request.cls;
+    transfer_cancel(t);
+    on_done(cls, &head, why ? &kept : NULL);
+}
+
+void transfer_ended(CURL *easy, CURLcode code)
+{
+    struct transfer *t;
+    struct error why;
+    curl_easy_getinfo(easy, CURLINFO_PRIVATE, &t);
+    if (code == CURLE_OK) {
+        end(t, NULL);
+        return;
+    }
+    if (!t->request.on_body && t->has_head && t->received > IGNORED_BODY_MAX) {
+        end(t, NULL);
+        return;
+    }
+    metric_add(upstream_errors_total, 1);
+    if (t->has_failed)
+        why = t->error;
+    else
+        error_set(&why, code == CURLE_OPERATION_TIMEDOUT ? ERR_TIMEOUT : ERR_UPSTREAM, "%s: %s", t->shown,
+                  t->curl_error[0] ? t->curl_error : curl_easy_strerror(code));
+    end(t, &why);
+}
+
+void transfer_end_all(struct fetcher *f)
+{
+    struct error why;
+    struct transfer *t;
+    error_set(&why, ERR_STOPPING, "the mirror is stopping");
+    while ((t = TAILQ_FIRST(&f->running)) || (t = TAILQ_FIRST(&f->waiting)))
+        end(t, &why);
+}
+
+uint64_t transfer_received(const struct transfer *t)
+{
+    return t->received;
+}

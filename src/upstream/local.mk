@@ -1,0 +1,2 @@
+tranship_sources += src/upstream/token.c src/upstream/token.h
+tranship_sources += src/upstream/upstream.c src/upstream/upstream.h

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The closed world of registries, and which hosts belong together. */
+#include "upstream/upstream.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/auto.h"
+#include "base/error.h"
+#include "oci/reference.h"
+
+struct upstreams {
+    struct upstream **all;
+    size_t count;
+};
+
+struct upstreams *upstreams_new(void)
+{
+    return alloc_zero(sizeof(struct upstreams));
+}
+
+void upstreams_free(struct upstreams *u)
+{
+    for (size_t i = 0; i < u->count; i++) {
+        free(u->all[i]->username);
+        free(u->all[i]->password);
+        free(u->all[i]);
+    }
+    free(u->all);
+    free(u);
+}
+
+bool upstream_url_origin(const char *url, struct url_origin *out)
+{
+    struct slice rest = slice_of(url), authority, user, host, port;
+    struct url_origin o = {0};
+    uint64_t number;
+    bool is_https = strncasecmp(url, "https://", 8) == 0;
+    if (!is_https && strncasecmp(url, "http://", 7) != 0)
+        return false;
+    slice_copy(slice_of(is_https ? "https" : "http"), o.scheme, sizeof o.scheme);
+    rest = slice_sub(rest, is_https ? 8 : 7, rest.length);
+    size_t end = 0;
+    while (end < rest.length && !strchr("/?#", rest.at[end]))
+        end++;
+    authority = slice_sub(rest, 0, end);
+    slice_cut_last(authority, '@', &user, &authority);
+    host = authority;
+    o.port = is_https ? 443 : 80;
+    if (slice_starts(authority, "[")) {
+        struct slice after;
+        if (!slice_cut(authority, ']', &host, &after))
+            return false;
+        host = slice_sub(host, 1, host.length);
+        port = after.length > 0 ? slice_sub(after, 1, after.length) : after;
+    } else if (!slice_cut_last(authority, ':', &host, &port)) {
+        port = (struct slice){0};
+    }
+    if (port.length > 0) {
+        if (!slice_u64(port, 65535, &number) || number == 0)
+            return false;
+        o.port = (unsigned)number;
+    }
+    if (host.length == 0 || !slice_copy(host, o.host, sizeof o.host))
+        return false;
+    for (char *c = o.host; *c; c++)
+        *c = (char)tolower((unsigned char)*c);
+    *out = o;
+    return true;
+}
+
+bool upstream_same_origin(const struct url_origin *a, const struct url_origin *b)
+{
+    return strcmp(a->scheme, b->scheme) == 0 && strcmp(a->host, b->host) == 0 && a->port == b->port;
+}
+
+bool upstream_is_private_address(const char *address)
+{
+    struct in_addr v4;
+    struct in6_addr v6;
+    if (inet_pton(AF_INET6, address, &v6) == 1) {
+        if (IN6_IS_ADDR_V4MAPPED(&v6)) {
+            memcpy(&v4, v6.s6_addr + 12, sizeof v4);
+        } else {
+            return IN6_IS_ADDR_LOOPBACK(&v6) || IN6_IS_ADDR_UNSPECIFIED(&v6) || IN6_IS_ADDR_LINKLOCAL(&v6) ||
+                   IN6_IS_ADDR_SITELOCAL(&v6) || (v6.s6_addr[0] & 0xfe) == 0xfc;
+        }
+    } else if (inet_pton(AF_INET, address, &v4) != 1) {
+        return false;
+    }
+    uint32_t n = ntohl(v4.s_addr);
+    return n >> 24 == 0 || n >> 24 == 10 || n >> 24 == 127 || n >> 20 == 0xac1 || n >> 16 == 0xc0a8 || n >> 16 == 0xa9fe ||
+           n >> 22 == 0x191; /* 100.64/10, carrier-grade NAT */
+}
+
+static bool is_number_or_local(const char *host)
+{
+    struct in6_addr any;
+    return strcmp(host, "localhost") == 0 || inet_pton(AF_INET, host, &any) == 1 || inet_pton(AF_INET6, host, &any) == 1;
+}
+
+int upstreams_add(struct upstreams *u, const char *registry, const char *url, const char *username, const char *password,
+                  struct error *e)
+{
+    struct url_origin origin;
+    struct upstream new = {0};
+    if (!upstream_url_origin(url, &origin) || strpbrk(url, "?#@ \r\n"))
+        return error_set(e, ERR_USAGE, "\"%s\" is no upstream URL: http(s)://HOST[:PORT][/PATH], without user or query", url);
+    if (!reference_registry(slice_of(registry), new.registry, sizeof new.registry))
+        return error_set(e, ERR_USAGE, "\"%s\" is no registry's name", registry);
+    struct slice trimmed = slice_of(url);
+    while (trimmed.length > 0 && trimmed.at[trimmed.length - 1] == '/')
+        trimmed.length--;
+    if (!slice_copy(trimmed, new.url, sizeof new.url))
+        return error_set(e, ERR_USAGE, "the upstream URL of %s is too long", registry);
+    new.is_private = strcmp(origin.host, "localhost") == 0 || upstream_is_private_address(origin.host);
+    u->all = alloc_grow(u->all, u->count + 1, sizeof(struct upstream *));
+    struct upstream *kept = u->all[u->count++] = alloc_zero(sizeof *kept);
+    *kept = new;
+    kept->username = username ? alloc_string(username) : NULL;
+    kept->password = username ? alloc_string(password ? password : "") : NULL;
+    return 0;
+}
+
+struct upstream *upstreams_find(const struct upstreams *u, struct slice registry)
+{
+    char name[256];
+    if (!reference_registry(registry, name, sizeof name))
+        return NULL;
+    for (size_t i = 0; i < u->count; i++)
+        if (strcmp(u->all[i]->registry, name) == 0)
+            return u->all[i];
+    return NULL;
+}
+
+struct upstream *upstreams_default(const struct upstreams *u)
+{
+    return u->count > 0 ? u->all[0] : NULL;
+}
+
+static bool is_under(const char *host, const char *domain)
+{
+    size_t h = strlen(host), d = strlen(domain);
+    return h >= d && strcmp(host + h - d, domain) == 0 && (h == d || host[h - d - 1] == '.');
+}
+
+bool upstream_trusts_realm(const struct upstream *u, const char *realm_url)
+{
+    static const char *const domains[] = {"docker.io", "ghcr.io", "quay.io", "gitlab.com", "gcr.io", "pkg.dev"};
+    struct url_origin ours, theirs;
+    if (!upstream_url_origin(u->url, &ours) || !upstream_url_origin(realm_url, &theirs))
+        return false;
+    if (strcmp(theirs.scheme, "https") != 0 && strcmp(ours.scheme, "http") != 0)
+        return false;
+    if (strcmp(ours.host, theirs.host) == 0)
+        return true;
+    if (is_number_or_local(ours.host) || is_number_or_local(theirs.host))
+        return false;
+    for (size_t i = 0; i < sizeof domains / sizeof *domains; i++)
+        if (is_under(ours.host, domains[i]) && is_under(theirs.host, domains[i]))
+            return true;
+    return false;
+}
