@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Makes files and rows agree. At start: by names alone, so that a million blobs take about a second when nothing
- * differs. Used by index_open; the writer's thread only. */
+ * Makes files and rows agree. At start: by names alone, so that a million blobs take about a second
+ * when nothing differs. Used by index_open; the writer's thread only. */
 #ifndef CACHE_SCRUB_H
 #define CACHE_SCRUB_H
 
@@ -17,7 +17,9 @@ struct scrub_result {
     size_t lost;      /* rows that had no file */
 };
 
-/* One pass over both in byte order, then one transaction with what differs. w is the writer's handle of x. */
-int scrub_agree(struct store *s, struct index *x, struct sql *w, struct scrub_result *out, struct error *e);
+/* One pass over both in byte order, then one transaction with what differs. w is the writer's
+ * handle of x. */
+int scrub_agree(struct store *s, struct index *x, struct sql *w, struct scrub_result *out,
+                struct error *e);
 
 #endif

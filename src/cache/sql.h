@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
- * A thin layer over SQLite for this folder: open a database file, bring its schema up to date, run the statements
- * of sql.def. Nobody outside cache includes it. A handle belongs to one thread at a time.
- *     autoquery struct query q = query_start(s, SQL_FIND_BLOB);
- *     query_digest(&q, d);
- *     int got = query_step(&q, e);
- * Failures become kinds: a broken file, one that is no database and one with another schema ERR_CORRUPT, a full
- * disk ERR_NO_SPACE, a lock held by a stranger ERR_BUSY, the rest ERR_IO or, if it is our mistake, ERR_INTERNAL. */
+ * A thin layer over SQLite for this folder: open a database file, bring its schema up to date, run
+ * the statements of sql.def. Nobody outside cache includes it. A handle belongs to one thread at a
+ * time. autoquery struct query q = query_start(s, SQL_FIND_BLOB); query_digest(&q, d); int got =
+ * query_step(&q, e); Failures become kinds: a broken file, one that is no database and one with
+ * another schema ERR_CORRUPT, a full disk ERR_NO_SPACE, a lock held by a stranger ERR_BUSY, the
+ * rest ERR_IO or, if it is our mistake, ERR_INTERNAL. */
 #ifndef CACHE_SQL_H
 #define CACHE_SQL_H
 
@@ -31,17 +30,20 @@ struct sql {
     sqlite3_stmt *statements[SQL_COUNT]; /* NULL until first used */
 };
 
-/* The writer: makes the file if it is absent, and its tables; refuses a later schema version (ERR_USAGE); prepares
- * every statement, so that a schema which is not ours fails here. On failure *s is closed. */
+/* The writer: makes the file if it is absent, and its tables; refuses a later schema version
+ * (ERR_USAGE); prepares every statement, so that a schema which is not ours fails here. On failure
+ * *s is closed. */
 int sql_open_writer(struct sql *s, const char *path, struct error *e);
 int sql_open_reader(struct sql *s, const char *path, struct error *e);
 void sql_close(struct sql *s); /* a zeroed one is fine */
 int sql_exec(struct sql *s, const char *text, struct error *e);
-int sql_run(struct sql *s, enum sql_name name, struct error *e); /* a statement without parameters */
-void sql_rollback(struct sql *s);                                /* if a transaction is open */
-int64_t sql_last_row(struct sql *s);                             /* the id that the last INSERT gave */
+int sql_run(struct sql *s, enum sql_name name,
+            struct error *e);        /* a statement without parameters */
+void sql_rollback(struct sql *s);    /* if a transaction is open */
+int64_t sql_last_row(struct sql *s); /* the id that the last INSERT gave */
 
-/* One execution of a statement. Parameters are bound in the order of the calls and borrowed until query_end. */
+/* One execution of a statement. Parameters are bound in the order of the calls and borrowed until
+ * query_end. */
 struct query {
     struct sql *sql;
     sqlite3_stmt *statement; /* NULL: it could not be prepared */
@@ -63,6 +65,7 @@ void query_end(struct query *q);                            /* lets the read tra
 const char *query_get_text(struct query *q, int column);
 int64_t query_get_integer(struct query *q, int column);
 const void *query_get_bytes(struct query *q, int column, size_t *length); /* never NULL */
-int query_get_digest(struct query *q, int column, struct digest *out, struct error *e); /* ERR_CORRUPT if it is none */
+int query_get_digest(struct query *q, int column, struct digest *out,
+                     struct error *e); /* ERR_CORRUPT if it is none */
 
 #endif

@@ -265,6 +265,34 @@ static void publish_that_fails_fails_alone(void **state)
     assert_int_equal(metric_get(ledger_errors_total) - errors, 1);
 }
 
+/* A trigger that a stranger put in makes one statement fail in the midst of a transaction. */
+static void statement_that_fails_undoes_the_rows_of_its_group_only(void **state)
+{
+    struct running *n = *state;
+    struct told gate = TOLD_INIT, t = TOLD_INIT;
+    sqlite3 *stranger = NULL;
+    char path[400];
+    folder_path_of(n->folder, "tranship.db", path);
+    assert_int_equal(sqlite3_open(path, &stranger), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(stranger,
+                                  "CREATE TRIGGER no BEFORE INSERT ON tag WHEN NEW.name = 'bad' "
+                                  "BEGIN SELECT RAISE(ABORT, 'no'); END",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
+    sqlite3_close(stranger);
+    shut_gate(n, &gate);
+    post_bytes(n, "one", "good", &t);
+    post_bytes(n, "two", "bad", &t);
+    open_gate(&gate);
+    await(&t, 2);
+    assert_int_equal(t.badly, 2);
+    assert_int_equal(find_blob(n, "one"), 0);
+    post_bytes(n, "three", "good", &t);
+    await(&t, 3);
+    assert_int_equal(t.well, 1);
+    assert_int_equal(find_blob(n, "three"), 1);
+}
+
 static sqlite3 *lock_index(struct running *n)
 {
     sqlite3 *stranger = NULL;
@@ -501,6 +529,7 @@ int main(void)
         T(published_manifest_brings_its_tag_and_what_it_names),
         T(manifest_of_no_repository_is_kept_without_a_hold),
         T(publish_that_fails_fails_alone),
+        T(statement_that_fails_undoes_the_rows_of_its_group_only),
         T(failed_transaction_is_told_to_all_and_files_are_adopted_by_the_next_start),
         T(small_letters_become_rows),
         T(last_of_many_touches_counts),

@@ -436,20 +436,24 @@ static void sweep_drops_what_is_held_already(void **state)
 static void sweep_drops_what_nobody_worked_on_for_long(void **state)
 {
     struct data_folder *f = *state;
-    struct digest old = digest_of_text("old"), fresh_map = digest_of_text("fresh map");
+    struct digest old = digest_of_text("old"), fresh_map = digest_of_text("fresh map"),
+                  fresh_data = digest_of_text("fresh data");
     const struct timespec long_ago[2] = {{.tv_sec = 100000}, {.tv_sec = 100000}};
     char path[400];
     close(make_partial(f, &old, "o"));
     close(make_partial(f, &fresh_map, "f"));
+    close(make_partial(f, &fresh_data, "f"));
     utimensat(AT_FDCWD, partial_path(f, &old, "", path), long_ago, 0);
     utimensat(AT_FDCWD, partial_path(f, &old, ".map", path), long_ago, 0);
     utimensat(AT_FDCWD, partial_path(f, &fresh_map, "", path), long_ago, 0);
+    utimensat(AT_FDCWD, partial_path(f, &fresh_data, ".map", path), long_ago, 0);
     clock_freeze(100000 + AGE_S, 0);
-    expect_sweep(f, 2, 0);
+    expect_sweep(f, 3, 0);
     clock_freeze(100000 + AGE_S + 1, 0);
-    expect_sweep(f, 1, 1);
+    expect_sweep(f, 2, 1);
     clock_real();
     assert_true(path_exists(partial_path(f, &fresh_map, "", path)));
+    assert_true(path_exists(partial_path(f, &fresh_data, "", path)));
     assert_false(path_exists(partial_path(f, &old, "", path)));
 }
 
