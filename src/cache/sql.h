@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * A thin layer over SQLite for this folder: open a database file, bring its schema up to date, run
- * the statements of sql.def. Nobody outside cache includes it. A handle belongs to one thread at a
- * time. autoquery struct query q = query_start(s, SQL_FIND_BLOB); query_digest(&q, d); int got =
- * query_step(&q, e); Failures become kinds: a broken file, one that is no database and one with
- * another schema ERR_CORRUPT, a full disk ERR_NO_SPACE, a lock held by a stranger ERR_BUSY, the
- * rest ERR_IO or, if it is our mistake, ERR_INTERNAL. */
+ * the statements of sql.def (query_start, bind, query_step; see below). Nobody outside cache
+ * includes it. A handle belongs to one thread at a time. Failures become kinds: a broken file, one
+ * that is no database and one with another schema ERR_CORRUPT, a full disk ERR_NO_SPACE, a lock
+ * held by a stranger ERR_BUSY, the rest ERR_IO or, if it is our mistake, ERR_INTERNAL. */
 #ifndef CACHE_SQL_H
 #define CACHE_SQL_H
 
