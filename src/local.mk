@@ -1,0 +1,9 @@
+include $(srcdir)/src/base/local.mk
+include $(srcdir)/src/oci/local.mk
+include $(srcdir)/src/cache/local.mk
+include $(srcdir)/src/upstream/local.mk
+include $(srcdir)/src/fetch/local.mk
+include $(srcdir)/src/mirror/local.mk
+include $(srcdir)/src/serve/local.mk
+include $(srcdir)/src/app/local.mk
+include $(srcdir)/src/cli/local.mk

@@ -1,0 +1,1 @@
+# No programs of this folder yet.
