@@ -126,6 +126,7 @@ def test_a_resume_that_is_answered_with_200_is_used_from_its_offset_on(fake, mir
     fake.fault(BLOB, count=1, cut_after=1_000_000)
     fake.fault(BLOB, no_range=True)
     assert mirror.get(PATH).body == DATA
+    mirror.wait_held(DIGEST)
     assert mirror.blob_path(DIGEST).read_bytes() == DATA
 
 

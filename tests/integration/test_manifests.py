@@ -236,6 +236,7 @@ def test_a_manifest_of_4_mib_passes_and_a_larger_one_is_refused_unread(fake, tra
     whole = padded(4 << 20)
     fake.add_manifest("a/b", whole, images.OCI_MANIFEST, "whole")
     assert tranship.manifest("a/b", "whole").body == whole
+    tranship.wait_held(images.digest_of(whole))
     for size, how in ((len(whole) + 1, {}), (64 << 20, {}), (64 << 20, {"chunked": True})):
         digest = fake.add_manifest("a/b", padded(size), images.OCI_MANIFEST, "large")
         fault = fake.fault("manifests", **how)

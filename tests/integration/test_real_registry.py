@@ -124,6 +124,6 @@ def test_a_docker_registry_chained_behind_pulls_through(origin, image, mirror, t
             assert behind.manifest("library/multi", child.digest, {"Accept": images.DOCKER_MANIFEST}).body == child.manifest
             for digest, data in child.blobs.items():
                 assert behind.blob("library/multi", digest).body == data
-                assert mirror.holds(digest)
+                mirror.wait_held(digest)
     finally:
         chained.stop()
