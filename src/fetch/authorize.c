@@ -201,7 +201,7 @@ struct authorization *authorization_ask(struct fetcher *f, const struct upstream
         w->service = alloc_string(c->service);
         w->scope = alloc_string(scope);
         w->has_credentials = has_credentials;
-        w->is_plain_fine = strncmp(u->url, "http:", 5) == 0;
+        w->is_plain_fine = strncasecmp(u->url, "http:", 5) == 0;
         w->is_public_only = !u->is_private && !(upstream_url_origin(u->url, &ours) && upstream_url_origin(c->realm, &realm) &&
                                                 upstream_same_origin(&ours, &realm));
         TAILQ_INIT(&w->askers);

@@ -18,7 +18,7 @@
 #include "upstream/token.h"
 #include "upstream/upstream.h"
 
-enum { MAX_HOPS = 10, ERROR_BODY_MAX = 64 << 10 };
+enum { MAX_HOPS = 10, ERROR_BODY_MAX = 64 << 10, ERROR_PAGE_MAX = 4 << 20 };
 
 struct exchange {
     struct fetcher *fetcher;
@@ -83,7 +83,7 @@ static enum error_kind kind_of(int status)
     case 429:
         return ERR_LIMITED;
     default:
-        return status == 408 || status == 504 ? ERR_TIMEOUT : ERR_UPSTREAM;
+        return ERR_UPSTREAM;
     }
 }
 
@@ -95,7 +95,8 @@ static void finish_status(struct exchange *x, const struct head *head)
     enum error_kind kind = kind_of(head->status);
     if (x->sent_basic && !x->is_foreign && kind == ERR_NAME_UNKNOWN && head->status == 401)
         kind = ERR_CREDENTIALS;
-    error_set(&e, kind, "%s answered %d for %.120s%s%s%s", x->request.upstream->url, head->status, x->path,
+    error_set(&e, kind, "%s answered %d for %.*s%s%s%s", x->request.upstream->url, head->status,
+              (int)strcspn(x->path, "?"), x->path,
               kind == ERR_CREDENTIALS ? ": it rejects the configured user and password" : "", message[0] ? ": " : "", message);
     e.upstream_status = head->status;
     e.retry_after_s = head->retry_after_s;
@@ -182,7 +183,7 @@ static void ping(struct exchange *x)
 {
     struct error e;
     autofree char *url = alloc_format("%s/v2/", x->request.upstream->url);
-    struct transfer_request r = {.url = url, .plain_http_allowed = strncmp(url, "http:", 5) == 0, .on_done = pinged, .cls = x};
+    struct transfer_request r = {.url = url, .plain_http_allowed = strncasecmp(url, "http:", 5) == 0, .on_done = pinged, .cls = x};
     x->has_pinged = true;
     x->transfer = transfer_start(x->fetcher, &r, &e);
     if (!x->transfer)
@@ -222,7 +223,7 @@ static int on_head(void *cls, const struct head *head, struct error *e)
     struct upstream *u = x->request.upstream;
     if (!x->is_foreign && upstream_is_private_address(head->primary_ip))
         u->is_private = true; /* it lives there by the operator's own choice */
-    x->is_passing = head->status == 200 || head->status == 206;
+    x->is_passing = head->status == 200 || (head->status == 206 && x->request.has_range);
     if (!x->is_passing)
         return 0;
     if (head->content_encoding[0] && strcasecmp(head->content_encoding, "identity") != 0)
@@ -235,10 +236,12 @@ static int on_body(void *cls, const void *bytes, size_t length, struct error *e)
     struct exchange *x = cls;
     if (x->is_passing)
         return x->request.on_body ? x->request.on_body(x->request.cls, bytes, length, e) : 0;
-    if (x->body.length + length > ERROR_BODY_MAX)
+    /* A long page must not turn "not found" into something else; an endless one must end. */
+    if (transfer_received(x->transfer) > ERROR_PAGE_MAX)
         return error_set(e, ERR_UPSTREAM, "%s sent more than %d bytes to explain an error", x->request.upstream->url,
-                         ERROR_BODY_MAX);
-    str_add_bytes(&x->body, bytes, length);
+                         ERROR_PAGE_MAX);
+    size_t room = ERROR_BODY_MAX - x->body.length;
+    str_add_bytes(&x->body, bytes, length < room ? length : room);
     return 0;
 }
 

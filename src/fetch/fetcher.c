@@ -125,7 +125,7 @@ static void perform(struct fetcher *f)
 static void wind_up(struct fetcher *f)
 {
     mailbox_close(f->mailbox);
-    while (run_letters(f) || !TAILQ_EMPTY(&f->timers) || !TAILQ_EMPTY(&f->running) || !TAILQ_EMPTY(&f->waiting)) {
+    while (run_letters(f) || !TAILQ_EMPTY(&f->timers) || f->hosts) {
         transfer_end_all(f);
         run_timers(f, true);
     }
@@ -152,14 +152,12 @@ struct fetcher *fetcher_start(const struct fetcher_options *o, struct error *e)
     f->user_agent = alloc_string(o->user_agent);
     f->options.user_agent = f->user_agent;
     TAILQ_INIT(&f->timers);
-    TAILQ_INIT(&f->waiting);
     TAILQ_INIT(&f->running);
     f->tokens = tokens_new();
     f->mailbox = mailbox_new(MAILBOX_LIMIT, wake, f);
     f->multi = curl_multi_init();
     if (!f->multi)
         abort();
-    curl_multi_setopt(f->multi, CURLMOPT_MAX_HOST_CONNECTIONS, (long)o->max_per_host);
     curl_multi_setopt(f->multi, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
     curl_multi_setopt(f->multi, CURLMOPT_MAXCONNECTS, (long)o->max_transfers);
     if (thread_start(&f->thread, "fetch", loop, f, e) == 0)

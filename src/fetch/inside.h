@@ -5,6 +5,7 @@
 
 #include <curl/curl.h>
 #include <pthread.h>
+#include <uthash.h>
 
 #include "fetch/fetcher.h"
 #include "fetch/transfer.h"
@@ -14,6 +15,15 @@ struct token_wait;
 TAILQ_HEAD(timers, timer);
 TAILQ_HEAD(transfers, transfer);
 
+/* An origin that is being talked to, or that transfers wait for. We count, not libcurl: what it makes wait for its own
+ * limit of connections loses its time-outs meanwhile. */
+struct host {
+    UT_hash_handle hh;
+    char *name; /* scheme://host:port */
+    unsigned running;
+    struct transfers waiting;
+};
+
 struct fetcher {
     struct fetcher_options options;
     char *user_agent;
@@ -22,13 +32,14 @@ struct fetcher {
     pthread_t thread;
     bool is_stopping; /* atomic */
     struct timers timers;
-    struct transfers waiting, running;
+    struct transfers running;
     unsigned running_count;
+    struct host *hosts; /* only those with a transfer */
     struct tokens *tokens;
     struct token_wait *token_waits; /* exchange.c: questions to token services under way */
 };
 
-/* Begins what waits as far as max_transfers allows. */
+/* Begins what waits as far as max_transfers and max_per_host allow. */
 void transfer_begin_waiting(struct fetcher *f);
 /* libcurl is done with that one. */
 void transfer_ended(CURL *easy, CURLcode code);

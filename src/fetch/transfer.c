@@ -24,6 +24,7 @@ enum { HEADERS_MAX_BYTES = 64 << 10, BUFFER_BYTES = 256 << 10, IDLE_CONNECTION_S
 struct transfer {
     TAILQ_ENTRY(transfer) next;
     struct fetcher *fetcher;
+    struct host *host;
     struct transfer_request request; /* pointers into what follows, or callbacks */
     char *url, *shown; /* shown: without a query */
     CURL *easy;
@@ -31,7 +32,7 @@ struct transfer {
     struct timer watch;
     struct head head;
     struct error error;
-    bool is_running, has_head, has_failed;
+    bool is_running, is_proxied, has_head, has_failed;
     size_t header_bytes;
     uint64_t received;
     int64_t progress_ms;
@@ -106,6 +107,13 @@ static void reset_head(struct head *h)
     h->content_length = h->rate_limit = h->rate_remaining = -1;
 }
 
+static bool refuse_private(struct transfer *t, const char *address)
+{
+    t->has_failed = true;
+    error_set(&t->error, ERR_UPSTREAM, "%s leads to the private address %s, which is refused", t->shown, address);
+    return false;
+}
+
 static bool head_complete(struct transfer *t)
 {
     long status = 0;
@@ -113,12 +121,16 @@ static bool head_complete(struct transfer *t)
     curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
     curl_easy_getinfo(t->easy, CURLINFO_PRIMARY_IP, &ip);
     t->head.status = (int)status;
-    if (ip)
+    if (ip && !t->is_proxied)
         copy_value(slice_of(ip), t->head.primary_ip, sizeof t->head.primary_ip);
     if (status < 200)
         return true; /* 100 Continue and the like: the real one follows */
+    /* A connection that another transfer was allowed to open is shared without asking open_socket. */
+    if (t->request.public_only && upstream_is_private_address(t->head.primary_ip))
+        return refuse_private(t, t->head.primary_ip);
     t->has_head = true;
     t->progress_ms = clock_mono_ms();
+    fetcher_set_timer(t->fetcher, &t->watch, t->fetcher->options.stall_timeout_ms);
     if (t->request.on_head && t->request.on_head(t->request.cls, &t->head, &t->error) < 0) {
         t->has_failed = true;
         return false;
@@ -175,17 +187,15 @@ static curl_socket_t open_socket(void *cls, curlsocktype purpose, struct curl_so
     else if (a->family == AF_INET6)
         inet_ntop(AF_INET6, &((struct sockaddr_in6 *)(void *)&a->addr)->sin6_addr, text, sizeof text);
     if (upstream_is_private_address(text)) {
-        t->has_failed = true;
-        error_set(&t->error, ERR_UPSTREAM, "%s leads to the private address %s, which is refused", t->shown, text);
+        refuse_private(t, text);
         return CURL_SOCKET_BAD;
     }
     return socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
 }
 
-static bool goes_through_a_proxy(const char *url)
+static bool may_go_through_a_proxy(void)
 {
-    static const char *const names[] = {"https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "http_proxy"};
-    (void)url;
+    static const char *const names[] = {"https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "http_proxy", "HTTP_PROXY"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const char *value = getenv(names[i]);
         if (value && value[0])
@@ -221,6 +231,35 @@ static void add_header(struct transfer *t, const char *name, const char *value)
     t->headers = curl_slist_append(t->headers, line);
 }
 
+/* libcurl reads http_proxy in lower case only, for the sake of CGI programs, which this is not. */
+static void set_plain_proxy(struct transfer *t)
+{
+    const char *lower = getenv("http_proxy"), *upper = getenv("HTTP_PROXY");
+    if (strncasecmp(t->url, "http://", 7) == 0 && upper && upper[0] && !(lower && lower[0]))
+        curl_easy_setopt(t->easy, CURLOPT_PROXY, upper);
+}
+
+static void set_headers(struct transfer *t)
+{
+    const struct transfer_request *r = &t->request;
+    add_header(t, "Accept-Encoding", "identity");
+    if (r->accept)
+        add_header(t, "Accept", r->accept);
+    if (r->authorization)
+        add_header(t, "Authorization", r->authorization);
+    if (r->if_range)
+        add_header(t, "If-Range", r->if_range);
+    if (r->has_range) {
+        char text[64];
+        if (r->range_last == UINT64_MAX)
+            snprintf(text, sizeof text, "bytes=%llu-", (unsigned long long)r->range_first);
+        else
+            snprintf(text, sizeof text, "bytes=%llu-%llu", (unsigned long long)r->range_first, (unsigned long long)r->range_last);
+        add_header(t, "Range", text);
+    }
+    curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, t->headers);
+}
+
 static void prepare(struct transfer *t)
 {
     const struct transfer_request *r = &t->request;
@@ -250,49 +289,64 @@ static void prepare(struct transfer *t)
         curl_easy_setopt(c, CURLOPT_NOBODY, 1L);
     if (r->post_body)
         curl_easy_setopt(c, CURLOPT_COPYPOSTFIELDS, r->post_body);
-    if (r->public_only && !goes_through_a_proxy(t->url)) {
+    set_plain_proxy(t);
+    if (r->public_only && !t->is_proxied) {
         curl_easy_setopt(c, CURLOPT_OPENSOCKETFUNCTION, open_socket);
         curl_easy_setopt(c, CURLOPT_OPENSOCKETDATA, t);
     }
-    add_header(t, "Accept-Encoding", "identity");
-    if (r->accept)
-        add_header(t, "Accept", r->accept);
-    if (r->authorization)
-        add_header(t, "Authorization", r->authorization);
-    if (r->if_range)
-        add_header(t, "If-Range", r->if_range);
-    if (r->has_range) {
-        char text[64];
-        if (r->range_last == UINT64_MAX)
-            snprintf(text, sizeof text, "bytes=%llu-", (unsigned long long)r->range_first);
-        else
-            snprintf(text, sizeof text, "bytes=%llu-%llu", (unsigned long long)r->range_first, (unsigned long long)r->range_last);
-        add_header(t, "Range", text);
-    }
-    curl_easy_setopt(c, CURLOPT_HTTPHEADER, t->headers);
+    set_headers(t);
+}
+
+/* The host is known from now until its last transfer is gone. NULL if the URL has none. */
+static struct host *host_of(struct fetcher *f, const char *url)
+{
+    struct url_origin o;
+    struct host *h;
+    if (!upstream_url_origin(url, &o))
+        return NULL;
+    autofree char *name = alloc_format("%s://%s:%u", o.scheme, o.host, o.port);
+    HASH_FIND_STR(f->hosts, name, h);
+    if (h)
+        return h;
+    h = alloc_zero(sizeof *h);
+    h->name = take(name);
+    TAILQ_INIT(&h->waiting);
+    HASH_ADD_KEYPTR(hh, f->hosts, h->name, strlen(h->name), h);
+    return h;
+}
+
+static void host_release(struct fetcher *f, struct host *h)
+{
+    if (h->running > 0 || !TAILQ_EMPTY(&h->waiting))
+        return;
+    HASH_DEL(f->hosts, h);
+    free(h->name);
+    free(h);
 }
 
 struct transfer *transfer_start(struct fetcher *f, const struct transfer_request *r, struct error *e)
 {
-    struct slice before, query;
     if (fetcher_is_stopping(f))
         return error_set(e, ERR_STOPPING, "the mirror is stopping"), NULL;
     if (!r->plain_http_allowed && strncasecmp(r->url, "https://", 8) != 0)
         return error_set(e, ERR_UPSTREAM, "an address that is not https is refused"), NULL;
+    struct host *host = host_of(f, r->url);
+    if (!host)
+        return error_set(e, ERR_UPSTREAM, "an address without a host, or with a user, is refused"), NULL;
     struct transfer *t = alloc_zero(sizeof *t);
     t->fetcher = f;
+    t->host = host;
     t->request = *r;
     t->url = alloc_string(r->url);
-    before = slice_of(r->url);
-    slice_cut(before, '?', &before, &query);
-    t->shown = slice_dup(before);
+    t->shown = slice_dup(slice_sub(slice_of(r->url), 0, strcspn(r->url, "?#")));
+    t->is_proxied = may_go_through_a_proxy();
     t->watch.run = watch;
     t->easy = curl_easy_init();
     if (!t->easy)
         abort();
     reset_head(&t->head);
     prepare(t);
-    TAILQ_INSERT_TAIL(&f->waiting, t, next);
+    TAILQ_INSERT_TAIL(&host->waiting, t, next);
     metric_add(transfers, 1);
     /* The strings were the caller's. */
     t->request.url = t->request.accept = t->request.authorization = t->request.if_range = t->request.post_body = NULL;
@@ -300,19 +354,35 @@ struct transfer *transfer_start(struct fetcher *f, const struct transfer_request
     return t;
 }
 
+static void begin(struct transfer *t)
+{
+    struct fetcher *f = t->fetcher;
+    TAILQ_REMOVE(&t->host->waiting, t, next);
+    TAILQ_INSERT_TAIL(&f->running, t, next);
+    t->host->running++;
+    f->running_count++;
+    t->is_running = true;
+    t->progress_ms = clock_mono_ms();
+    metric_add(upstream_requests_total, 1);
+    fetcher_set_timer(f, &t->watch, f->options.connect_timeout_ms + f->options.header_timeout_ms);
+    curl_multi_add_handle(f->multi, t->easy);
+}
+
 void transfer_begin_waiting(struct fetcher *f)
 {
-    struct transfer *t;
-    while (f->running_count < f->options.max_transfers && (t = TAILQ_FIRST(&f->waiting))) {
-        TAILQ_REMOVE(&f->waiting, t, next);
-        TAILQ_INSERT_TAIL(&f->running, t, next);
-        f->running_count++;
-        t->is_running = true;
-        t->progress_ms = clock_mono_ms();
-        metric_add(upstream_requests_total, 1);
-        fetcher_set_timer(f, &t->watch, f->options.connect_timeout_ms + f->options.header_timeout_ms);
-        curl_multi_add_handle(f->multi, t->easy);
-    }
+    struct host *h, *after;
+    bool has_begun;
+    do { /* one of each host in turn */
+        has_begun = false;
+        HASH_ITER(hh, f->hosts, h, after)
+        {
+            struct transfer *t = TAILQ_FIRST(&h->waiting);
+            if (!t || h->running >= f->options.max_per_host || f->running_count >= f->options.max_transfers)
+                continue;
+            begin(t);
+            has_begun = true;
+        }
+    } while (has_begun);
 }
 
 void transfer_cancel(struct transfer *t)
@@ -323,9 +393,11 @@ void transfer_cancel(struct transfer *t)
         curl_multi_remove_handle(f->multi, t->easy);
         TAILQ_REMOVE(&f->running, t, next);
         f->running_count--;
+        t->host->running--;
     } else {
-        TAILQ_REMOVE(&f->waiting, t, next);
+        TAILQ_REMOVE(&t->host->waiting, t, next);
     }
+    host_release(f, t->host);
     curl_easy_cleanup(t->easy);
     curl_slist_free_all(t->headers);
     metric_add(transfers, -1);
@@ -350,6 +422,8 @@ void transfer_ended(CURL *easy, CURLcode code)
     struct error why;
     curl_easy_getinfo(easy, CURLINFO_PRIVATE, &t);
     if (code == CURLE_OK) {
+        if (t->head.status >= 500 || t->head.status == 429)
+            metric_add(upstream_errors_total, 1);
         end(t, NULL);
         return;
     }
@@ -371,7 +445,7 @@ void transfer_end_all(struct fetcher *f)
     struct error why;
     struct transfer *t;
     error_set(&why, ERR_STOPPING, "the mirror is stopping");
-    while ((t = TAILQ_FIRST(&f->running)) || (t = TAILQ_FIRST(&f->waiting)))
+    while ((t = TAILQ_FIRST(&f->running)) || (f->hosts && (t = TAILQ_FIRST(&f->hosts->waiting))))
         end(t, &why);
 }
 

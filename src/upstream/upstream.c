@@ -36,7 +36,7 @@ void upstreams_free(struct upstreams *u)
 
 bool upstream_url_origin(const char *url, struct url_origin *out)
 {
-    struct slice rest = slice_of(url), authority, user, host, port;
+    struct slice rest = slice_of(url), authority, host, port;
     struct url_origin o = {0};
     uint64_t number;
     bool is_https = strncasecmp(url, "https://", 8) == 0;
@@ -48,7 +48,9 @@ bool upstream_url_origin(const char *url, struct url_origin *out)
     while (end < rest.length && !strchr("/?#", rest.at[end]))
         end++;
     authority = slice_sub(rest, 0, end);
-    slice_cut_last(authority, '@', &user, &authority);
+    for (size_t i = 0; i < authority.length; i++)
+        if (strchr("@\\%\"<> ", authority.at[i]) || (unsigned char)authority.at[i] < ' ')
+            return false; /* what another parser might take for another host */
     host = authority;
     o.port = is_https ? 443 : 80;
     if (slice_starts(authority, "[")) {

@@ -37,7 +37,8 @@ struct upstream *upstreams_default(const struct upstreams *u); /* the first adde
  * domain by a built-in table (docker.io, ghcr.io, quay.io, gitlab.com, gcr.io, pkg.dev); https unless the upstream is
  * http itself. */
 bool upstream_trusts_realm(const struct upstream *u, const char *realm_url);
-/* Splits a URL: scheme, host and port lower-cased (default port filled in), false if it is not http or https with a host. */
+/* Splits a URL: scheme, host and port lower-cased (default port filled in), false if it is not http or https with a host,
+ * or if it names a user. */
 struct url_origin {
     char scheme[8];
     char host[256];
