@@ -1,1 +1,4 @@
-# No programs of this folder yet.
+unit_tests += test_upstream
+test_upstream_SOURCES = tests/unit/test_upstream.c
+unit_tests += test_token
+test_token_SOURCES = tests/unit/test_token.c

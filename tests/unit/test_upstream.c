@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Which registries there are, and which hosts belong together. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "upstream/upstream.h"
+
+static struct upstream upstream_at(const char *url)
+{
+    struct upstream u = {0};
+    slice_copy(slice_of(url), u.url, sizeof u.url);
+    return u;
+}
+
+static void an_origin_has_lower_case_and_a_default_port(void **state)
+{
+    struct url_origin o;
+    (void)state;
+    assert_true(upstream_url_origin("HTTPS://Registry.Example/v2/?x=1", &o));
+    assert_string_equal(o.scheme, "https");
+    assert_string_equal(o.host, "registry.example");
+    assert_int_equal(o.port, 443);
+    assert_true(upstream_url_origin("http://[::1]:5000/x", &o));
+    assert_string_equal(o.host, "::1");
+    assert_int_equal(o.port, 5000);
+    assert_true(upstream_url_origin("http://h", &o));
+    assert_int_equal(o.port, 80);
+}
+
+static void an_origin_is_refused_when_its_host_is_in_doubt(void **state)
+{
+    static const char *const bad[] = {"ftp://h/", "https://", "https:///x", "http://h:0", "http://h:65536", "http://h:x",
+                                      "https://user:pass@h/", "https://evil.example\\@h/", "//h/", "h:5000", "https://a b/"};
+    struct url_origin o = {.port = 7};
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        if (upstream_url_origin(bad[i], &o))
+            fail_msg("%s was taken", bad[i]);
+    assert_int_equal(o.port, 7);
+}
+
+static void origins_differ_by_scheme_host_or_port(void **state)
+{
+    struct url_origin a, b;
+    (void)state;
+    upstream_url_origin("https://h/", &a);
+    upstream_url_origin("https://H:443/x", &b);
+    assert_true(upstream_same_origin(&a, &b));
+    static const char *const others[] = {"http://h:443/", "https://h:444/", "https://i/"};
+    for (size_t i = 0; i < 3; i++) {
+        upstream_url_origin(others[i], &b);
+        assert_false(upstream_same_origin(&a, &b));
+    }
+}
+
+static void private_addresses_are_told_from_public_ones(void **state)
+{
+    static const char *const private[] = {"127.0.0.1", "10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.1.1",
+                                          "169.254.169.254", "0.0.0.0", "100.64.0.1", "::1", "::", "fe80::1", "fd00::1",
+                                          "::ffff:10.0.0.1"};
+    static const char *const public[] = {"8.8.8.8", "172.32.0.1", "172.15.0.1", "192.169.0.1", "100.128.0.1", "2001:db8::1",
+                                         "::ffff:8.8.8.8", "localhost", "10.0.0.1.example", ""};
+    (void)state;
+    for (size_t i = 0; i < sizeof private / sizeof *private; i++)
+        if (!upstream_is_private_address(private[i]))
+            fail_msg("%s is private", private[i]);
+    for (size_t i = 0; i < sizeof public / sizeof *public; i++)
+        if (upstream_is_private_address(public[i]))
+            fail_msg("%s is not private", public[i]);
+}
+
+static void a_realm_is_trusted_on_the_same_host_or_in_a_known_family(void **state)
+{
+    (void)state;
+    struct upstream hub = upstream_at("https://registry-1.docker.io");
+    assert_true(upstream_trusts_realm(&hub, "https://auth.docker.io/token"));
+    assert_false(upstream_trusts_realm(&hub, "http://auth.docker.io/token"));
+    assert_false(upstream_trusts_realm(&hub, "https://auth.docker.io.evil.example/token"));
+    assert_false(upstream_trusts_realm(&hub, "https://evildocker.io/token"));
+    assert_false(upstream_trusts_realm(&hub, "https://ghcr.io/token"));
+    assert_false(upstream_trusts_realm(&hub, "https://auth.docker.io@evil.example/"));
+    struct upstream own = upstream_at("https://registry.corp.example:5000");
+    assert_true(upstream_trusts_realm(&own, "https://registry.corp.example/auth"));
+    assert_false(upstream_trusts_realm(&own, "https://auth.corp.example/auth"));
+    struct upstream local = upstream_at("http://127.0.0.1:5000");
+    assert_true(upstream_trusts_realm(&local, "http://127.0.0.1:5001/auth"));
+    assert_false(upstream_trusts_realm(&local, "http://127.0.0.2:5000/auth"));
+    assert_false(upstream_trusts_realm(&local, "http://localhost:5000/auth"));
+}
+
+static void an_upstream_is_found_by_any_alias_and_strangers_are_not(void **state)
+{
+    struct upstreams *all = upstreams_new();
+    struct error e;
+    (void)state;
+    assert_null(upstreams_default(all));
+    assert_int_equal(upstreams_add(all, "docker.io", "https://registry-1.docker.io/", "me", NULL, &e), 0);
+    assert_int_equal(upstreams_add(all, "r.example:5000", "http://10.0.0.1:5000/prefix//", NULL, NULL, &e), 0);
+    struct upstream *hub = upstreams_find(all, slice_of("index.docker.io"));
+    assert_non_null(hub);
+    assert_ptr_equal(hub, upstreams_default(all));
+    assert_string_equal(hub->url, "https://registry-1.docker.io");
+    assert_string_equal(hub->username, "me");
+    assert_string_equal(hub->password, "");
+    assert_false(hub->is_private);
+    struct upstream *own = upstreams_find(all, slice_of("R.example:5000"));
+    assert_non_null(own);
+    assert_string_equal(own->url, "http://10.0.0.1:5000/prefix");
+    assert_true(own->is_private);
+    assert_null(own->username);
+    assert_null(upstreams_find(all, slice_of("quay.io")));
+    upstreams_free(all);
+}
+
+static void a_url_that_says_too_much_or_too_little_is_refused(void **state)
+{
+    static const char *const bad[] = {"registry.example", "https://u:p@h", "https://h/?a=b", "https://h/#x", "ftp://h", "https://"};
+    struct upstreams *all = upstreams_new();
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct error e = {0};
+        assert_int_equal(upstreams_add(all, "docker.io", bad[i], NULL, NULL, &e), -1);
+        assert_int_equal(e.kind, ERR_USAGE);
+        assert_non_null(strstr(e.text, "upstream URL"));
+    }
+    assert_null(upstreams_default(all));
+    upstreams_free(all);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_origin_has_lower_case_and_a_default_port),
+        cmocka_unit_test(an_origin_is_refused_when_its_host_is_in_doubt),
+        cmocka_unit_test(origins_differ_by_scheme_host_or_port),
+        cmocka_unit_test(private_addresses_are_told_from_public_ones),
+        cmocka_unit_test(a_realm_is_trusted_on_the_same_host_or_in_a_known_family),
+        cmocka_unit_test(an_upstream_is_found_by_any_alias_and_strangers_are_not),
+        cmocka_unit_test(a_url_that_says_too_much_or_too_little_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
