@@ -33,7 +33,7 @@ struct blob_pull {
     struct timer flush;      /* wakes readers */
     uint64_t offset;         /* where the next body byte belongs */
     uint64_t skip;           /* bytes to pass over: a source without ranges sends from 0 */
-    bool progressed, refetched;
+    bool progressed, refetched, is_answered; /* is_answered: an answer came to its end */
     unsigned failures;
 };
 
@@ -124,7 +124,13 @@ static void blob_answered(void *cls, const struct head *head, const struct error
         error_set(&none, ERR_UPSTREAM, "%s sent less than was already here", p->upstream->url);
         why = &none;
     }
+    uint64_t hole, length;
+    if (!why && flow_hole(p->flow, 0, &hole, &length) && length != UINT64_MAX) {
+        error_set(&none, ERR_UPSTREAM, "%s sent less than the whole", p->upstream->url);
+        why = &none;
+    }
     if (!why) {
+        p->is_answered = true;
         fetcher_set_timer(p->fetcher, &p->step, 0);
         return;
     }
@@ -148,7 +154,7 @@ static void blob_ask(struct blob_pull *p, uint64_t offset)
     autofree char *path =
         alloc_format("/v2/%s/blobs/%s", p->repository, digest_print(flow_digest(p->flow), digest));
     p->offset = offset;
-    p->progressed = false;
+    p->progressed = p->is_answered = false;
     struct exchange_request r = {.upstream = p->upstream,
                                  .repository = p->repository,
                                  .path = path,
@@ -190,17 +196,15 @@ static void blob_finish(struct blob_pull *p)
 static void next_step(struct timer *t)
 {
     struct blob_pull *p = (struct blob_pull *)((char *)t - offsetof(struct blob_pull, step));
-    uint64_t offset, length, size;
+    uint64_t offset = 0, length = 0;
     if (flow_catch_up(p->flow, CATCH_UP_SLICE)) {
         fetcher_set_timer(p->fetcher, &p->step, 0);
         return;
     }
     bool is_missing = flow_hole(p->flow, 0, &offset, &length);
-    bool had_answer = flow_size(p->flow, &size) || p->progressed;
-    if (!is_missing || (length == UINT64_MAX && had_answer))
+    bool is_open_ended = length == UINT64_MAX; /* no size was stated: the end of the answer is the end */
+    if (!is_missing || (is_open_ended && p->is_answered))
         blob_finish(p);
-    else if (had_answer && ++p->failures >= TRIES_WITHOUT_PROGRESS && !p->progressed)
-        blob_end(p, &(struct error){.kind = ERR_UPSTREAM, .text = "the upstream keeps ending too early"});
     else
         blob_ask(p, offset);
 }

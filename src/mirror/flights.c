@@ -15,6 +15,7 @@ struct flight {
     UT_hash_handle hh;
     struct flow *flow;
     struct answer *answer;
+    char *owner; /* of a flow: the repository that began it */
     size_t key_bytes;
     char key[];
 };
@@ -45,15 +46,17 @@ static struct flight *make(const void *key, size_t key_bytes)
     return e;
 }
 
-struct flow *flights_find_flow(struct flights *f, const struct digest *d)
+struct flow *flights_find_flow(struct flights *f, const struct digest *d, const char *owner, bool *is_own)
 {
     struct flight *e;
     MUTEX_HOLD(&f->mutex);
     HASH_FIND(hh, f->flows, d, sizeof *d, e);
+    *is_own = e && strcmp(e->owner, owner) == 0;
     return e ? flow_ref(e->flow) : NULL;
 }
 
-struct flow *flights_join_flow(struct flights *f, struct store *s, const struct digest *d, long long size_bytes, bool *begun)
+struct flow *flights_join_flow(struct flights *f, struct store *s, const struct digest *d, long long size_bytes,
+                               const char *owner, bool *begun)
 {
     struct flight *e;
     MUTEX_HOLD(&f->mutex);
@@ -62,6 +65,7 @@ struct flow *flights_join_flow(struct flights *f, struct store *s, const struct 
     if (!e) {
         e = make(d, sizeof *d);
         e->flow = flow_new(s, d, size_bytes);
+        e->owner = alloc_string(owner);
         HASH_ADD_KEYPTR(hh, f->flows, e->key, e->key_bytes, e);
     }
     return flow_ref(e->flow);
@@ -78,6 +82,7 @@ void flights_end_flow(struct flights *f, struct flow *flow)
         HASH_DEL(f->flows, e);
     }
     flow_unref(e->flow);
+    free(e->owner);
     free(e);
 }
 

@@ -18,10 +18,10 @@ struct store;
 struct flights *flights_new(void);
 void flights_free(struct flights *f); /* must be empty */
 
-/* The flow of that digest with a new reference, or NULL. */
-struct flow *flights_find_flow(struct flights *f, const struct digest *d);
-/* Joins the flow of that digest or begins one (*begun); a new reference either way. */
-struct flow *flights_join_flow(struct flights *f, struct store *s, const struct digest *d, long long size_bytes, bool *begun);
+/* The flow of that digest with a new reference, or NULL. *is_own: the same repository began it. */
+struct flow *flights_find_flow(struct flights *f, const struct digest *d, const char *owner, bool *is_own);
+/* Joins the flow of that digest or begins one (*begun) for that owner, "registry/repository"; a new reference either way. */
+struct flow *flights_join_flow(struct flights *f, struct store *s, const struct digest *d, long long size_bytes, const char *owner, bool *begun);
 void flights_end_flow(struct flights *f, struct flow *flow);
 
 /* The same for questions. */

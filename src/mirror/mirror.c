@@ -156,15 +156,17 @@ static struct answer *ask_digest(struct mirror *m, struct index_reader *r, const
     if (m->options.rules.mode == MODE_OFFLINE)
         return missing(a, true);
     if (!is_manifest && !c) {
-        struct flow *f = flights_find_flow(m->flights, &a->digest);
-        if (f && holds && flow_state(f) != FLOW_FAILED) {
+        bool is_own;
+        autofree char *owner = alloc_format("%s/%s", a->upstream->registry, a->repository);
+        struct flow *f = flights_find_flow(m->flights, &a->digest, owner, &is_own);
+        if (f && (holds || is_own) && flow_state(f) != FLOW_FAILED) {
             *joined = true;
             return flow_answer(f, true);
         }
         /* It may have been published between the two look-ups. */
         if (!f && (c = known_content(m->known, r, &a->digest, false)) && holds)
             return content_answer(take(c), CACHE_HIT, 0);
-        bool needs_proof = f && !holds;
+        bool needs_proof = f && !holds && !is_own;
         if (f)
             flow_unref(f);
         if (!c && !needs_proof && !a->is_head && !was_missing_lately(m, a)) {

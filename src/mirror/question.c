@@ -379,11 +379,12 @@ struct flow *question_flow(struct mirror *m, struct upstream *u, const char *rep
                            int64_t size_bytes, bool *joined)
 {
     bool begun;
-    struct flow *flow = flights_join_flow(m->flights, m->store, d, size_bytes, &begun);
+    autofree char *owner = alloc_format("%s/%s", u->registry, repository);
+    struct flow *flow = flights_join_flow(m->flights, m->store, d, size_bytes, owner, &begun);
     while (!begun && flow_state(flow) == FLOW_FAILED) {
         flights_end_flow(m->flights, flow); /* its own filler may not have come to that yet */
         flow_unref(flow);
-        flow = flights_join_flow(m->flights, m->store, d, size_bytes, &begun);
+        flow = flights_join_flow(m->flights, m->store, d, size_bytes, owner, &begun);
     }
     *joined = !begun;
     if (!begun)

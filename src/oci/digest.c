@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * OpenSSL does the hashing; the two algorithms are fetched once, because fetching costs more than hashing a manifest. */
+ * OpenSSL does the hashing; the two algorithms are fetched once, because fetching costs more than
+ * hashing a manifest. */
 #include "oci/digest.h"
 
 #include <openssl/evp.h>
@@ -56,7 +57,8 @@ static bool is_encoded_text(struct slice s)
 {
     for (size_t i = 0; i < s.length; i++) {
         char c = s.at[i];
-        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '=' || c == '_' || c == '-'))
+        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+              c == '=' || c == '_' || c == '-'))
             return false;
     }
     return s.length > 0;
@@ -94,7 +96,8 @@ bool digest_from_parts(struct slice algorithm, struct slice hex, struct digest *
 int digest_parse(struct slice text, struct digest *out)
 {
     struct slice algorithm, encoded;
-    if (!slice_cut(text, ':', &algorithm, &encoded) || !is_algorithm_text(algorithm) || !is_encoded_text(encoded))
+    if (!slice_cut(text, ':', &algorithm, &encoded) || !is_algorithm_text(algorithm) ||
+        !is_encoded_text(encoded))
         return -1;
     if (find_algorithm(algorithm) == 0)
         return 0;
@@ -122,22 +125,17 @@ char *digest_print(const struct digest *d, char out[DIGEST_TEXT_MAX])
     return out;
 }
 
-const char *digest_algorithm_name(const struct digest *d)
-{
-    return algorithms[d->algorithm].name;
-}
+const char *digest_algorithm_name(const struct digest *d) { return algorithms[d->algorithm].name; }
 
-size_t digest_bytes(const struct digest *d)
-{
-    return algorithms[d->algorithm].bytes;
-}
+size_t digest_bytes(const struct digest *d) { return algorithms[d->algorithm].bytes; }
 
 bool digest_equals(const struct digest *a, const struct digest *b)
 {
     return memcmp(a, b, sizeof *a) == 0;
 }
 
-void digest_of(enum digest_algorithm algorithm, const void *bytes, size_t length, struct digest *out)
+void digest_of(enum digest_algorithm algorithm, const void *bytes, size_t length,
+               struct digest *out)
 {
     memset(out, 0, sizeof *out);
     out->algorithm = (uint8_t)algorithm;

@@ -46,12 +46,14 @@ struct manifest {
 
 /* Decides the true media type from the Content-Type of the answer (may be NULL) and the document, and lists the
  * children. Refuses (ERR_CORRUPT): no JSON object; both manifests and config/layers (CVE-2021-41190); mediaType
- * against Content-Type (GHSA-77vh-xpmg-72qh); schema 1; text/html; more than 10,000 children. A bad descriptor's
- * digest is refused too. 0 or -1; out must be freed by manifest_fini after success. */
+ * against Content-Type (GHSA-77vh-xpmg-72qh); text/html; what is no type at all; a known type without its shape, or
+ * with a bad descriptor; more than 10,000 children. Schema 1 is as good as absent: ERR_NOT_FOUND. A specific type that
+ * we do not know passes, with the children that can be made out. 0 or -1; out must be freed by manifest_fini after success. */
 int manifest_parse(const char *content_type, const char *bytes, size_t length, struct manifest *out, struct error *e);
 void manifest_fini(struct manifest *m);
 
-/* The type without parameters and spaces, lower-cased. false if it does not fit. */
+/* The type without parameters and spaces, lower-cased; "" for "". false, and out untouched, if it is no type/subtype
+ * or does not fit. */
 bool manifest_plain_type(struct slice content_type, char out[MEDIA_TYPE_MAX + 1]);
 bool manifest_is_known_type(const char *media_type); /* one of the five above */
 

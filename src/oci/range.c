@@ -1,12 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0
- * A last position past the end is clamped; a member that begins past it is left out; whatever is malformed makes the
- * whole header mean nothing (RFC 9110 §14.2). */
+ * A last position past the end is clamped; a member that begins past it is left out; whatever is
+ * malformed makes the whole header mean nothing (RFC 9110 §14.2). */
 #include "oci/range.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
+
+/* A position of any length: what does not fit is past every end, which is what clamping needs. */
+static bool position(struct slice s, uint64_t *out)
+{
+    for (size_t i = 0; i < s.length; i++)
+        if (s.at[i] < '0' || s.at[i] > '9')
+            return false;
+    if (!slice_u64(s, UINT64_MAX, out))
+        *out = UINT64_MAX;
+    return s.length > 0;
+}
 
 /* "5-9", "5-" or "-9". 1 in *out, 0 unsatisfiable, -1 malformed. */
 static int read_member(struct slice member, uint64_t size, struct range *out)
@@ -16,19 +27,16 @@ static int read_member(struct slice member, uint64_t size, struct range *out)
     if (!slice_cut(member, '-', &first_text, &last_text))
         return -1;
     if (first_text.length == 0) {
-        if (!slice_u64(last_text, UINT64_MAX, &last))
+        if (!position(last_text, &last))
             return -1;
         if (last == 0 || size == 0)
             return 0;
         *out = (struct range){last < size ? size - last : 0, size - 1};
         return 1;
     }
-    if (!slice_u64(first_text, UINT64_MAX, &first))
-        return -1;
     last = UINT64_MAX;
-    if (last_text.length > 0 && !slice_u64(last_text, UINT64_MAX, &last))
-        return -1;
-    if (last < first)
+    if (!position(first_text, &first) || (last_text.length > 0 && !position(last_text, &last)) ||
+        last < first)
         return -1;
     if (first >= size)
         return 0;
@@ -41,7 +49,7 @@ enum range_result range_parse(struct slice header, uint64_t size_bytes, struct r
     struct slice unit, rest, member;
     struct range_set set = {0};
     size_t asked = 0;
-    if (!slice_cut(header, '=', &unit, &rest) || !slice_equals_nocase(slice_trim(unit), "bytes"))
+    if (!slice_cut(slice_trim(header), '=', &unit, &rest) || !slice_equals_nocase(unit, "bytes"))
         return RANGE_IGNORE;
     size_t room = 1;
     for (size_t i = 0; i < rest.length; i++)
@@ -99,13 +107,13 @@ bool range_parse_content(struct slice header, struct content_range *out)
     bool has_total = !slice_equals(total, "*");
     if (has_total && !slice_u64(total, UINT64_MAX - 1, &r.total))
         return false;
-    if (slice_equals(span, "*")) {
-        r.is_unsatisfied = true;
-        *out = r;
-        return has_total;
-    }
-    if (!slice_cut(span, '-', &first, &last) || !slice_u64(first, UINT64_MAX - 1, &r.first) ||
-        !slice_u64(last, UINT64_MAX - 1, &r.last) || r.last < r.first || (has_total && r.last >= r.total))
+    r.is_unsatisfied = slice_equals(span, "*");
+    if (r.is_unsatisfied && !has_total)
+        return false; /* would say nothing at all */
+    if (!r.is_unsatisfied &&
+        (!slice_cut(span, '-', &first, &last) || !slice_u64(first, UINT64_MAX - 1, &r.first) ||
+         !slice_u64(last, UINT64_MAX - 1, &r.last) || r.last < r.first ||
+         (has_total && r.last >= r.total)))
         return false;
     *out = r;
     return true;

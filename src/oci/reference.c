@@ -2,16 +2,12 @@
  * Grammar by hand: it is small, and regular expressions would be slower and no clearer. */
 #include "oci/reference.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
 
-static bool is_word(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
-}
+static bool is_word(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
 
 /* [a-z0-9]+((\.|_|__|-+)[a-z0-9]+)* */
 static bool is_component(const char *at, size_t length)
@@ -61,32 +57,49 @@ bool reference_is_tag(struct slice tag)
     return true;
 }
 
+static char lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c; }
+
+/* Five digits at most and no 0 before them, so that one port has one spelling. */
+static bool is_port(struct slice port)
+{
+    uint64_t number;
+    return slice_u64(port, 65535, &number) && number > 0 && port.at[0] != '0';
+}
+
+static bool is_ipv6(struct slice address)
+{
+    bool has_colon = false;
+    for (size_t i = 0; i < address.length; i++) {
+        char c = lower(address.at[i]);
+        if (!(c >= '0' && c <= '9') && !(c >= 'a' && c <= 'f') && c != ':' && c != '.')
+            return false;
+        has_colon = has_colon || c == ':';
+    }
+    return has_colon;
+}
+
+static bool is_label(struct slice label)
+{
+    for (size_t i = 0; i < label.length; i++)
+        if (!is_word(lower(label.at[i])) && label.at[i] != '-')
+            return false;
+    return label.length > 0 && label.at[0] != '-' && label.at[label.length - 1] != '-';
+}
+
 static bool is_host(struct slice host)
 {
-    struct slice name = host, port;
+    struct slice name = host, port, label;
     if (slice_starts(host, "[")) {
-        if (!slice_cut(host, ']', &name, &port))
+        if (!slice_cut(host, ']', &name, &port) || !is_ipv6(slice_sub(name, 1, name.length)))
             return false;
-        for (size_t i = 1; i < name.length; i++)
-            if (!isxdigit((unsigned char)name.at[i]) && name.at[i] != ':' && name.at[i] != '.')
-                return false;
-        if (port.length == 0)
-            return name.length > 1;
-        if (port.at[0] != ':')
-            return false;
-        port = slice_sub(port, 1, port.length);
-    } else {
-        bool has_port = slice_cut_last(host, ':', &name, &port);
-        for (size_t i = 0; i < name.length; i++)
-            if (!isalnum((unsigned char)name.at[i]) && name.at[i] != '.' && name.at[i] != '-')
-                return false;
-        if (name.length == 0 || name.at[0] == '.' || name.at[0] == '-')
-            return false;
-        if (!has_port)
-            return true;
+        return port.length == 0 || (port.at[0] == ':' && is_port(slice_sub(port, 1, port.length)));
     }
-    uint64_t number;
-    return slice_u64(port, 65535, &number) && number > 0;
+    if (slice_cut_last(host, ':', &name, &port) && !is_port(port))
+        return false;
+    while (slice_cut(name, '.', &label, &name))
+        if (!is_label(label))
+            return false;
+    return is_label(name);
 }
 
 bool reference_registry(struct slice host, char *out, size_t out_bytes)
@@ -100,13 +113,14 @@ bool reference_registry(struct slice host, char *out, size_t out_bytes)
     if (!slice_copy(host, out, out_bytes))
         return false;
     for (char *c = out; *c; c++)
-        *c = (char)tolower((unsigned char)*c);
+        *c = lower(*c);
     return true;
 }
 
 static bool names_a_host(struct slice first)
 {
-    return memchr(first.at, '.', first.length) || memchr(first.at, ':', first.length) || slice_equals(first, "localhost");
+    return memchr(first.at, '.', first.length) || memchr(first.at, ':', first.length) ||
+           slice_equals(first, "localhost");
 }
 
 int reference_parse(struct slice text, struct reference *out, struct error *e)
@@ -120,12 +134,14 @@ int reference_parse(struct slice text, struct reference *out, struct error *e)
         int found = digest_parse(tail, &r.digest);
         if (found != 1)
             return error_set(e, ERR_DIGEST_INVALID, "\"%.*s\": %s", shown, text.at,
-                             found < 0 ? "the digest is malformed" : "digests of that algorithm cannot be verified");
+                             found < 0 ? "the digest is malformed"
+                                       : "digests of that algorithm cannot be verified");
         rest = head;
     }
     if (slice_cut(rest, '/', &head, &tail) && names_a_host(head)) {
         if (!reference_registry(head, r.registry, sizeof r.registry))
-            return error_set(e, ERR_NAME_INVALID, "\"%.*s\": the registry's name is malformed", shown, text.at);
+            return error_set(e, ERR_NAME_INVALID, "\"%.*s\": the registry's name is malformed",
+                             shown, text.at);
         rest = tail;
     }
     if (slice_cut_last(rest, ':', &head, &tail)) {
@@ -138,8 +154,8 @@ int reference_parse(struct slice text, struct reference *out, struct error *e)
     }
     bool is_short = strcmp(r.registry, "docker.io") == 0 && !memchr(rest.at, '/', rest.length);
     if (!reference_is_repository(rest) ||
-        snprintf(r.repository, sizeof r.repository, "%s%.*s", is_short ? "library/" : "", (int)rest.length, rest.at) >=
-            (int)sizeof r.repository)
+        snprintf(r.repository, sizeof r.repository, "%s%.*s", is_short ? "library/" : "",
+                 (int)rest.length, rest.at) >= (int)sizeof r.repository)
         return error_set(e, ERR_NAME_INVALID, "\"%.*s\" is no image name", shown, text.at);
     *out = r;
     return 0;

@@ -76,7 +76,7 @@ static int read_object(struct slice path, struct route *out, struct error *e)
         out->kind = slice_equals(reference, "uploads") ? ROUTE_UPLOAD : ROUTE_BLOB;
     else if (slice_equals(kind, "referrers"))
         out->kind = ROUTE_REFERRERS;
-    else if (slice_equals(kind, "uploads") || slice_ends(head, "/blobs/uploads"))
+    else if (slice_ends(head, "/blobs/uploads"))
         out->kind = ROUTE_UPLOAD;
     else
         return 0;
@@ -111,8 +111,11 @@ int route_parse(struct slice target, struct route *out, struct error *e)
     struct slice path = without_authority(target), query;
     memset(out, 0, sizeof *out);
     slice_cut(path, '?', &path, &query);
-    if (has_encoded_slash(path) || !str_percent_decode(path, decoded, sizeof decoded))
-        return error_set(e, ERR_NAME_INVALID, "the path is too long or badly encoded");
+    if (has_encoded_slash(path) || !str_percent_decode(path, decoded, sizeof decoded)) {
+        struct slice head, last;
+        bool in_digest = slice_cut_last(path, '/', &head, &last) && has_encoded_slash(last) && memchr(last.at, ':', last.length);
+        return error_set(e, in_digest ? ERR_DIGEST_INVALID : ERR_NAME_INVALID, "the path is too long or badly encoded");
+    }
     path = slice_of(decoded);
     out->kind = plain_kind(path);
     if (out->kind != ROUTE_UNKNOWN)

@@ -106,6 +106,22 @@ static enum MHD_Result refuse(struct request *r, enum error_kind kind, const cha
     return reply_error(r, &e);
 }
 
+static enum MHD_Result count_framing(void *cls, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+    unsigned *count = cls;
+    (void)kind, (void)value;
+    *count += strcasecmp(name, "Content-Length") == 0 || strcasecmp(name, "Transfer-Encoding") == 0;
+    return MHD_YES;
+}
+
+/* Two statements of where a body ends: what follows could be read as another request (RFC 9112 §6.3). */
+static bool is_ambiguous(struct MHD_Connection *c)
+{
+    unsigned count = 0;
+    MHD_get_connection_values(c, MHD_HEADER_KIND, count_framing, &count);
+    return count > 1;
+}
+
 static enum MHD_Result dispatch(struct request *r)
 {
     switch (r->route.kind) {
@@ -139,6 +155,8 @@ static enum MHD_Result handle(void *cls, struct MHD_Connection *c, const char *u
             __atomic_store_n(&conn->due_ms, 0, __ATOMIC_RELAXED);
             conn->has_used_memory = true;
         }
+        if (is_ambiguous(c))
+            return refuse(r, ERR_USAGE, "the request states the length of its body twice");
         if (!r->is_head && strcmp(method, "GET") != 0)
             return refuse(r, ERR_UNSUPPORTED, "this is a mirror: it answers GET and HEAD only");
         if (is_over_rate(conn))
