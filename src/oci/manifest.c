@@ -222,7 +222,7 @@ static void read_annotations(struct manifest *out, const struct json_t *document
     const struct json_t *annotations = json_get_object(document, "annotations");
     const struct json_t *config = json_get_object(document, "config");
     const char *type = json_get_string(document, "artifactType");
-    if (!type && config && !out->is_index)
+    if (!is_filled(type) && config && !out->is_index)
         type = json_get_string(config, "mediaType");
     out->artifact_type = alloc_string(type ? type : "");
     if (annotations)
