@@ -1,1 +1,2 @@
-# No programs of this folder yet.
+unit_tests += test_exchange
+test_exchange_SOURCES = tests/unit/test_exchange.c tests/unit/scripted.h

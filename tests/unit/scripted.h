@@ -86,11 +86,13 @@ static inline void scripted_serve(struct scripted *s, int fd)
     if (p->begins && p->answer)
         scripted_fill_in(s, p->answer, &answer);
     const char *out = p->begins ? str_text(&answer) : "HTTP/1.1 599 Unexpected\r\n\r\n";
-    if (send(fd, out, strlen(out), MSG_NOSIGNAL) >= 0 && p->begins && (!p->answer || p->is_open) &&
-        s->held_count < SCRIPTED_MAX_HELD)
-        s->held[s->held_count++] = fd;
-    else
+    bool is_kept = send(fd, out, strlen(out), MSG_NOSIGNAL) >= 0 && p->begins && (!p->answer || p->is_open);
+    if (is_kept && s->held_count < SCRIPTED_MAX_HELD) {
+        s->held[s->held_count] = fd;
+        __atomic_fetch_add(&s->held_count, 1, __ATOMIC_RELEASE);
+    } else {
         close(fd);
+    }
 }
 
 static inline void *scripted_run(void *cls)

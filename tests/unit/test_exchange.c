@@ -484,7 +484,7 @@ static struct error raw_ask(const char *url, bool public_only, bool plain_allowe
     return r.why;
 }
 
-static void a_private_address_is_refused_on_new_and_on_shared_connections(void **state)
+static void a_private_address_is_refused_and_so_is_plain_http(void **state)
 {
     struct scripted_step steps[] = {{"GET /open", NULL, NULL, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", true, false}, LAST};
     (void)state;
@@ -577,7 +577,7 @@ int main(void)
         cmocka_unit_test(a_redirect_keeps_the_range_and_leaves_the_token_behind),
         cmocka_unit_test(a_redirect_that_leads_nowhere_is_an_upstream_error),
         cmocka_unit_test(a_foreign_host_with_a_realm_gets_an_anonymous_token),
-        cmocka_unit_test(a_private_address_is_refused_on_new_and_on_shared_connections),
+        cmocka_unit_test(a_private_address_is_refused_and_so_is_plain_http),
         cmocka_unit_test(silence_is_a_time_out_before_and_after_the_headers),
         cmocka_unit_test(who_waits_for_a_connection_does_not_lose_its_time),
         cmocka_unit_test(stopping_ends_all_that_runs_waits_or_comes_late),
