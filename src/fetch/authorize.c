@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * A realm gets the upstream's credentials only if upstream_trusts_realm says so; every other one is asked anonymously. */
+ * A realm gets the upstream's credentials only if upstream_trusts_realm says so; every other one is
+ * asked anonymously. */
 #include "fetch/authorize.h"
 
 #include <stdlib.h>
@@ -40,7 +41,8 @@ struct token_wait {
 
 static struct token_key key_of(const struct token_wait *w)
 {
-    return (struct token_key){w->realm, w->service, w->scope, w->has_credentials ? w->upstream->username : ""};
+    return (struct token_key){w->realm, w->service, w->scope,
+                              w->has_credentials ? w->upstream->username : ""};
 }
 
 static void finish(struct token_wait *w, const char *token, const struct error *why)
@@ -67,7 +69,8 @@ static int on_body(void *cls, const void *bytes, size_t length, struct error *e)
 {
     struct token_wait *w = cls;
     if (w->body.length + length > ANSWER_MAX_BYTES)
-        return error_set(e, ERR_UPSTREAM, "the token service of %s sent more than %d bytes", w->upstream->url, ANSWER_MAX_BYTES);
+        return error_set(e, ERR_UPSTREAM, "the token service of %s sent more than %d bytes",
+                         w->upstream->url, ANSWER_MAX_BYTES);
     str_add_bytes(&w->body, bytes, length);
     return 0;
 }
@@ -139,8 +142,9 @@ static void ask(struct timer *t)
     struct token_key key = key_of(w);
     autofree char *url = w->is_post ? alloc_string(w->realm) : token_url(&key);
     autofree char *form = w->is_post ? form_of(w) : NULL;
-    autofree char *basic =
-        w->has_credentials && !w->is_post ? token_basic(w->upstream->username, w->upstream->password) : NULL;
+    autofree char *basic = w->has_credentials && !w->is_post
+                               ? token_basic(w->upstream->username, w->upstream->password)
+                               : NULL;
     struct transfer_request r = {.url = url,
                                  .accept = "application/json",
                                  .authorization = basic,
@@ -157,12 +161,14 @@ static void ask(struct timer *t)
         finish(w, NULL, &e);
 }
 
-static struct token_wait *find(struct fetcher *f, const struct token_key *k, const struct upstream *u)
+static struct token_wait *find(struct fetcher *f, const struct token_key *k,
+                               const struct upstream *u)
 {
     for (struct token_wait *w = f->token_waits; w; w = w->next) {
         struct token_key other = key_of(w);
-        if (w->upstream == u && strcmp(other.realm, k->realm) == 0 && strcmp(other.service, k->service) == 0 &&
-            strcmp(other.scope, k->scope) == 0 && strcmp(other.user, k->user) == 0)
+        if (w->upstream == u && strcmp(other.realm, k->realm) == 0 &&
+            strcmp(other.service, k->service) == 0 && strcmp(other.scope, k->scope) == 0 &&
+            strcmp(other.user, k->user) == 0)
             return w;
     }
     return NULL;
@@ -182,9 +188,10 @@ static void serve_from_cache(struct timer *t)
     finish(w, kept, NULL);
 }
 
-struct authorization *authorization_ask(struct fetcher *f, const struct upstream *u, const struct challenge *c, bool is_foreign,
-                                        const char *scope, void (*done)(void *cls, const char *token, const struct error *why),
-                                        void *cls)
+struct authorization *
+authorization_ask(struct fetcher *f, const struct upstream *u, const struct challenge *c,
+                  bool is_foreign, const char *scope,
+                  void (*done)(void *cls, const char *token, const struct error *why), void *cls)
 {
     struct url_origin ours, realm;
     bool has_credentials = u->username && !is_foreign && upstream_trusts_realm(u, c->realm);
@@ -202,7 +209,8 @@ struct authorization *authorization_ask(struct fetcher *f, const struct upstream
         w->scope = alloc_string(scope);
         w->has_credentials = has_credentials;
         w->is_plain_fine = strncasecmp(u->url, "http:", 5) == 0;
-        w->is_public_only = !u->is_private && !(upstream_url_origin(u->url, &ours) && upstream_url_origin(c->realm, &realm) &&
+        w->is_public_only = !u->is_private && !(upstream_url_origin(u->url, &ours) &&
+                                                upstream_url_origin(c->realm, &realm) &&
                                                 upstream_same_origin(&ours, &realm));
         TAILQ_INIT(&w->askers);
         w->next = f->token_waits;
@@ -221,7 +229,8 @@ void authorization_cancel(struct authorization *a)
     free(a);
 }
 
-void authorization_forget(struct fetcher *f, const struct upstream *u, const struct challenge *c, const char *scope)
+void authorization_forget(struct fetcher *f, const struct upstream *u, const struct challenge *c,
+                          const char *scope)
 {
     bool has_credentials = u->username && upstream_trusts_realm(u, c->realm);
     struct token_key key = {c->realm, c->service, scope, has_credentials ? u->username : ""};

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Tokens: from the cache, or asked of the token service, once however many wait. Fetch thread only. Inside of fetch/. */
+ * Tokens: from the cache, or asked of the token service, once however many wait. Fetch thread only.
+ * Inside of fetch/. */
 #ifndef FETCH_AUTHORIZE_H
 #define FETCH_AUTHORIZE_H
 
@@ -11,14 +12,17 @@ struct error;
 struct fetcher;
 struct upstream;
 
-/* Calls done once, never from within: with a token (borrowed during the call), or why there is none: the service failed
- * (ERR_UPSTREAM, ERR_TIMEOUT), refuses the anonymous (ERR_NAME_UNKNOWN) or the configured credentials
- * (ERR_CREDENTIALS). is_foreign: the challenge is not the upstream's own, so its credentials stay here. */
-struct authorization *authorization_ask(struct fetcher *f, const struct upstream *u, const struct challenge *c, bool is_foreign,
-                                        const char *scope, void (*done)(void *cls, const char *token, const struct error *why),
-                                        void *cls);
+/* Calls done once, never from within: with a token (borrowed during the call), or why there is
+ * none: the service failed (ERR_UPSTREAM, ERR_TIMEOUT), refuses the anonymous (ERR_NAME_UNKNOWN) or
+ * the configured credentials (ERR_CREDENTIALS). is_foreign: the challenge is not the upstream's
+ * own, so its credentials stay here. */
+struct authorization *
+authorization_ask(struct fetcher *f, const struct upstream *u, const struct challenge *c,
+                  bool is_foreign, const char *scope,
+                  void (*done)(void *cls, const char *token, const struct error *why), void *cls);
 void authorization_cancel(struct authorization *a); /* without done */
 /* The cached token was refused. */
-void authorization_forget(struct fetcher *f, const struct upstream *u, const struct challenge *c, const char *scope);
+void authorization_forget(struct fetcher *f, const struct upstream *u, const struct challenge *c,
+                          const char *scope);
 
 #endif

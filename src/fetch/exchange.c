@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * An exchange is a few transfers in a row: at each step the address decides which credential may go along. The path of a
- * URL may be shown, its query never: signed URLs are secrets. */
+ * An exchange is a few transfers in a row: at each step the address decides which credential may go
+ * along. The path of a URL may be shown, its query never: signed URLs are secrets. */
 #include "fetch/exchange.h"
 
 #include <curl/curl.h>
@@ -40,7 +40,7 @@ struct exchange {
 
 static void step(struct exchange *x);
 
-/* --- the end ------------------------------------------------------------------------------------------------------ */
+/* --- the end ---------------------------------------------------------------------------------- */
 
 static void release(struct exchange *x)
 {
@@ -97,28 +97,35 @@ static void finish_status(struct exchange *x, const struct head *head)
         kind = ERR_CREDENTIALS;
     error_set(&e, kind, "%s answered %d for %.*s%s%s%s", x->request.upstream->url, head->status,
               (int)strcspn(x->path, "?"), x->path,
-              kind == ERR_CREDENTIALS ? ": it rejects the configured user and password" : "", message[0] ? ": " : "", message);
+              kind == ERR_CREDENTIALS ? ": it rejects the configured user and password" : "",
+              message[0] ? ": " : "", message);
     e.upstream_status = head->status;
     e.retry_after_s = head->retry_after_s;
     finish(x, head, &e);
 }
 
-static void finish_error(struct exchange *x, const struct head *head, enum error_kind kind, const char *what)
+static void finish_error(struct exchange *x, const struct head *head, enum error_kind kind,
+                         const char *what)
 {
     struct error e;
     error_set(&e, kind, "%s: %s", x->request.upstream->url, what);
     finish(x, head, &e);
 }
 
-/* --- redirects ---------------------------------------------------------------------------------------------------- */
+/* --- redirects -------------------------------------------------------------------------------- */
 
 /* Owned by the caller; NULL if it is no http(s) URL. */
 static char *resolve(const char *base, const char *location)
 {
     char *text = NULL, *result = NULL;
+    const char *colon = strstr(location, "://");
+    if (colon && colon == location + strcspn(location, "/?:") && strncasecmp(location, "http", 4) != 0)
+        return NULL;
     CURLU *u = curl_url();
-    if (u && curl_url_set(u, CURLUPART_URL, base, 0) == CURLUE_OK && curl_url_set(u, CURLUPART_URL, location, 0) == CURLUE_OK &&
-        curl_url_set(u, CURLUPART_FRAGMENT, NULL, 0) == CURLUE_OK && curl_url_get(u, CURLUPART_URL, &text, 0) == CURLUE_OK)
+    if (u && curl_url_set(u, CURLUPART_URL, base, 0) == CURLUE_OK &&
+        curl_url_set(u, CURLUPART_URL, location, 0) == CURLUE_OK &&
+        curl_url_set(u, CURLUPART_FRAGMENT, NULL, 0) == CURLUE_OK &&
+        curl_url_get(u, CURLUPART_URL, &text, 0) == CURLUE_OK)
         result = alloc_string(text);
     curl_free(text);
     curl_url_cleanup(u);
@@ -134,12 +141,14 @@ static void follow(struct exchange *x, const struct head *head)
 {
     struct url_origin ours, from, to;
     if (!head->location[0] || ++x->hops > MAX_HOPS) {
-        finish_error(x, head, ERR_UPSTREAM, head->location[0] ? "too many redirects" : "a redirect without an address");
+        finish_error(x, head, ERR_UPSTREAM,
+                     head->location[0] ? "too many redirects" : "a redirect without an address");
         return;
     }
     char *next = resolve(x->url, head->location);
     if (!next) {
-        finish_error(x, head, ERR_UPSTREAM, "a redirect to something that is not http or https is refused");
+        finish_error(x, head, ERR_UPSTREAM,
+                     "a redirect to something that is not http or https is refused");
         return;
     }
     upstream_url_origin(x->url, &from);
@@ -160,7 +169,7 @@ static void follow(struct exchange *x, const struct head *head)
     step(x);
 }
 
-/* --- 401 ---------------------------------------------------------------------------------------------------------- */
+/* --- 401 -------------------------------------------------------------------------------------- */
 
 static void pinged(void *cls, const struct head *head, const struct error *why)
 {
@@ -170,7 +179,8 @@ static void pinged(void *cls, const struct head *head, const struct error *why)
         if (why)
             finish(x, head, why);
         else
-            finish_error(x, head, ERR_NAME_UNKNOWN, "it refuses without saying how to authenticate");
+            finish_error(x, head, ERR_NAME_UNKNOWN,
+                         "it refuses without saying how to authenticate");
         return;
     }
     x->has_asked_again = true;
@@ -183,7 +193,10 @@ static void ping(struct exchange *x)
 {
     struct error e;
     autofree char *url = alloc_format("%s/v2/", x->request.upstream->url);
-    struct transfer_request r = {.url = url, .plain_http_allowed = strncasecmp(url, "http:", 5) == 0, .on_done = pinged, .cls = x};
+    struct transfer_request r = {.url = url,
+                                 .plain_http_allowed = strncasecmp(url, "http:", 5) == 0,
+                                 .on_done = pinged,
+                                 .cls = x};
     x->has_pinged = true;
     x->transfer = transfer_start(x->fetcher, &r, &e);
     if (!x->transfer)
@@ -194,7 +207,8 @@ static void refused(struct exchange *x, const struct head *head)
 {
     struct upstream *u = x->request.upstream;
     const struct challenge *c = &head->challenge;
-    bool is_known = c->scheme == CHALLENGE_BEARER || (c->scheme == CHALLENGE_BASIC && u->username && !x->is_foreign);
+    bool is_known = c->scheme == CHALLENGE_BEARER ||
+                    (c->scheme == CHALLENGE_BASIC && u->username && !x->is_foreign);
     if (!x->is_foreign && c->scheme == CHALLENGE_NONE && !x->has_pinged && !x->has_asked_again) {
         ping(x);
         return;
@@ -204,7 +218,8 @@ static void refused(struct exchange *x, const struct head *head)
         return;
     }
     x->has_asked_again = true;
-    if (strcmp(c->error, "insufficient_scope") == 0 && challenge_scope_names(c->scope, x->repository))
+    if (strcmp(c->error, "insufficient_scope") == 0 &&
+        challenge_scope_names(c->scope, x->repository))
         slice_copy(slice_of(c->scope), x->scope, sizeof x->scope);
     if (x->is_foreign) {
         x->foreign = *c;
@@ -215,7 +230,7 @@ static void refused(struct exchange *x, const struct head *head)
     step(x);
 }
 
-/* --- one transfer ------------------------------------------------------------------------------------------------- */
+/* --- one transfer ----------------------------------------------------------------------------- */
 
 static int on_head(void *cls, const struct head *head, struct error *e)
 {
@@ -224,10 +239,13 @@ static int on_head(void *cls, const struct head *head, struct error *e)
     if (!x->is_foreign && upstream_is_private_address(head->primary_ip))
         u->is_private = true; /* it lives there by the operator's own choice */
     x->is_passing = head->status == 200 || (head->status == 206 && x->request.has_range);
+    if (head->has_two_lengths)
+        return error_set(e, ERR_UPSTREAM, "%s stated two lengths for one answer", u->url);
     if (!x->is_passing)
         return 0;
     if (head->content_encoding[0] && strcasecmp(head->content_encoding, "identity") != 0)
-        return error_set(e, ERR_UPSTREAM, "%s sent a body in %s encoding, which nobody asked for", u->url, head->content_encoding);
+        return error_set(e, ERR_UPSTREAM, "%s sent a body in %s encoding, which nobody asked for",
+                         u->url, head->content_encoding);
     return x->request.on_head ? x->request.on_head(x->request.cls, head, e) : 0;
 }
 
@@ -238,8 +256,8 @@ static int on_body(void *cls, const void *bytes, size_t length, struct error *e)
         return x->request.on_body ? x->request.on_body(x->request.cls, bytes, length, e) : 0;
     /* A long page must not turn "not found" into something else; an endless one must end. */
     if (transfer_received(x->transfer) > ERROR_PAGE_MAX)
-        return error_set(e, ERR_UPSTREAM, "%s sent more than %d bytes to explain an error", x->request.upstream->url,
-                         ERROR_PAGE_MAX);
+        return error_set(e, ERR_UPSTREAM, "%s sent more than %d bytes to explain an error",
+                         x->request.upstream->url, ERROR_PAGE_MAX);
     size_t room = ERROR_BODY_MAX - x->body.length;
     str_add_bytes(&x->body, bytes, length < room ? length : room);
     return 0;
@@ -249,8 +267,8 @@ static void on_done(void *cls, const struct head *head, const struct error *why)
 {
     struct exchange *x = cls;
     x->transfer = NULL;
-    bool is_redirect = head->status == 301 || head->status == 302 || head->status == 303 || head->status == 307 ||
-                       head->status == 308;
+    bool is_redirect = head->status == 301 || head->status == 302 || head->status == 303 ||
+                       head->status == 307 || head->status == 308;
     if (why)
         finish(x, head, why);
     else if (x->is_passing)
@@ -305,7 +323,8 @@ static void step(struct exchange *x)
     const struct challenge *c = x->is_foreign ? &x->foreign : &u->challenge;
     x->sent_basic = false;
     if (c->scheme == CHALLENGE_BEARER && x->repository[0]) {
-        x->authorization = authorization_ask(x->fetcher, u, c, x->is_foreign, x->scope, authorized, x);
+        x->authorization =
+            authorization_ask(x->fetcher, u, c, x->is_foreign, x->scope, authorized, x);
     } else if (c->scheme == CHALLENGE_BASIC && !x->is_foreign && u->username) {
         autofree char *credential = token_basic(u->username, u->password);
         x->sent_basic = true;
@@ -320,7 +339,8 @@ static void begin(struct timer *t)
     step((struct exchange *)((char *)t - offsetof(struct exchange, begin)));
 }
 
-struct exchange *exchange_start(struct fetcher *f, const struct exchange_request *r, struct error *e)
+struct exchange *exchange_start(struct fetcher *f, const struct exchange_request *r,
+                                struct error *e)
 {
     if (fetcher_is_stopping(f))
         return error_set(e, ERR_STOPPING, "the mirror is stopping"), NULL;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The loop: letters, timers that are due, libcurl, what libcurl finished; then sleep until one of them has news. */
+ * The loop: letters, timers that are due, libcurl, what libcurl finished; then sleep until one of
+ * them has news. */
 #include "fetch/fetcher.h"
 
 #include <stdlib.h>
@@ -15,15 +16,9 @@ enum { MAILBOX_LIMIT = 16384, LETTERS_A_ROUND = 256, SLEEP_MS = 60000 };
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-static void init_curl(void)
-{
-    curl_global_init(CURL_GLOBAL_DEFAULT);
-}
+static void init_curl(void) { curl_global_init(CURL_GLOBAL_DEFAULT); }
 
-static void wake(void *cls)
-{
-    curl_multi_wakeup(((struct fetcher *)cls)->multi);
-}
+static void wake(void *cls) { curl_multi_wakeup(((struct fetcher *)cls)->multi); }
 
 bool fetcher_post(struct fetcher *f, struct call *c)
 {
@@ -35,17 +30,11 @@ bool fetcher_is_stopping(const struct fetcher *f)
     return __atomic_load_n(&f->is_stopping, __ATOMIC_ACQUIRE);
 }
 
-const struct fetcher_options *fetcher_get_options(const struct fetcher *f)
-{
-    return &f->options;
-}
+const struct fetcher_options *fetcher_get_options(const struct fetcher *f) { return &f->options; }
 
-struct tokens *fetcher_tokens(struct fetcher *f)
-{
-    return f->tokens;
-}
+struct tokens *fetcher_tokens(struct fetcher *f) { return f->tokens; }
 
-/* --- timers ------------------------------------------------------------------------------------------------------- */
+/* --- timers ----------------------------------------------------------------------------------- */
 
 void fetcher_clear_timer(struct fetcher *f, struct timer *t)
 {
@@ -97,7 +86,7 @@ static int64_t next_due_in(const struct fetcher *f)
     return in < 0 ? 0 : in < SLEEP_MS ? in : SLEEP_MS;
 }
 
-/* --- the loop ----------------------------------------------------------------------------------------------------- */
+/* --- the loop --------------------------------------------------------------------------------- */
 
 static bool run_letters(struct fetcher *f)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The fetch thread: one curl_multi, its mailbox, its timers. Everything else in fetch/ runs on this thread and needs
- * no lock. It waits for the network only; it never waits for a reader. */
+ * The fetch thread: one curl_multi, its mailbox, its timers. Everything else in fetch/ runs on this
+ * thread and needs no lock. It waits for the network only; it never waits for a reader. */
 #ifndef FETCH_FETCHER_H
 #define FETCH_FETCHER_H
 
@@ -23,21 +23,23 @@ struct fetcher_options {
     const char *user_agent;     /* "tranship/0.1.0" */
 };
 
-/* Makes and starts the thread. libcurl's environment (HTTP_PROXY, HTTPS_PROXY, NO_PROXY, ALL_PROXY in both cases, SSL_CERT_FILE, SSL_CERT_DIR)
- * holds. */
+/* Makes and starts the thread. libcurl's environment (HTTP_PROXY, HTTPS_PROXY, NO_PROXY, ALL_PROXY
+ * in both cases, SSL_CERT_FILE, SSL_CERT_DIR) holds. */
 struct fetcher *fetcher_start(const struct fetcher_options *o, struct error *e);
-/* Ends every transfer with ERR_STOPPING (each owner's done is called), runs what that posts, joins, frees. */
+/* Ends every transfer with ERR_STOPPING (each owner's done is called), runs what that posts, joins,
+ * frees. */
 void fetcher_stop(struct fetcher *f);
 
-/* A call to be made on the fetch thread. Embedded in the owner, who owns it again when run is called. Any thread. */
+/* A call to be made on the fetch thread. Embedded in the owner, who owns it again when run is
+ * called. Any thread. */
 struct call {
     struct letter letter; /* first */
     void (*run)(struct call *c);
 };
-/* false when too many wait (ERR_BUSY to the client) or the fetcher is stopping: run is not called. */
+/* false when too many wait (ERR_BUSY to the client) or the fetcher is stopping: run is not called */
 bool fetcher_post(struct fetcher *f, struct call *c);
 
-/* --- on the fetch thread only ------------------------------------------------------------------------------------ */
+/* --- on the fetch thread only ----------------------------------------------------------------- */
 /* Calls run once, delay_ms from now (0: after the present round). Setting again replaces. */
 struct timer {
     void (*run)(struct timer *t);

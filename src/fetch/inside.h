@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What fetcher.c, transfer.c and exchange.c share. Inside of fetch/; fetch thread only but for the mailbox. */
+ * What fetcher.c, transfer.c and exchange.c share. Inside of fetch/; fetch thread only but for the
+ * mailbox. */
 #ifndef FETCH_INSIDE_H
 #define FETCH_INSIDE_H
 
@@ -15,8 +16,8 @@ struct token_wait;
 TAILQ_HEAD(timers, timer);
 TAILQ_HEAD(transfers, transfer);
 
-/* An origin that is being talked to, or that transfers wait for. We count, not libcurl: what it makes wait for its own
- * limit of connections loses its time-outs meanwhile. */
+/* An origin that is being talked to, or that transfers wait for. We count, not libcurl: what it
+ * makes wait for its own limit of connections loses its time-outs meanwhile. */
 struct host {
     UT_hash_handle hh;
     char *name; /* scheme://host:port */

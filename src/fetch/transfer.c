@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * libcurl's easy interface in one place. Time-outs of ours: headers from when the request really begins, and the stall of
- * a body, checked lazily so that no packet touches a timer. */
+ * libcurl's easy interface in one place. Time-outs of ours: headers from when the request really
+ * begins, and the stall of a body, checked lazily so that no packet touches a timer. */
 #include "fetch/transfer.h"
 
 #include <arpa/inet.h>
@@ -19,14 +19,19 @@
 #include "fetch/inside.h"
 #include "upstream/upstream.h"
 
-enum { HEADERS_MAX_BYTES = 64 << 10, BUFFER_BYTES = 256 << 10, IDLE_CONNECTION_S = 60, IGNORED_BODY_MAX = 64 << 10 };
+enum {
+    HEADERS_MAX_BYTES = 64 << 10,
+    BUFFER_BYTES = 256 << 10,
+    IDLE_CONNECTION_S = 60,
+    IGNORED_BODY_MAX = 64 << 10
+};
 
 struct transfer {
     TAILQ_ENTRY(transfer) next;
     struct fetcher *fetcher;
     struct host *host;
     struct transfer_request request; /* pointers into what follows, or callbacks */
-    char *url, *shown; /* shown: without a query */
+    char *url, *shown;               /* shown: without a query */
     CURL *easy;
     struct curl_slist *headers;
     struct timer watch;
@@ -41,7 +46,7 @@ struct transfer {
 
 static void end(struct transfer *t, const struct error *why);
 
-/* --- headers ------------------------------------------------------------------------------------------------------ */
+/* --- headers ---------------------------------------------------------------------------------- */
 
 static void copy_value(struct slice value, char *out, size_t room)
 {
@@ -74,6 +79,8 @@ static void read_header(struct head *h, struct slice name, struct slice value)
 {
     uint64_t n;
     if (slice_equals_nocase(name, "content-length")) {
+        if (slice_u64(value, INT64_MAX, &n))
+            h->has_two_lengths = h->has_two_lengths || (h->content_length >= 0 && h->content_length != (int64_t)n);
         if (slice_u64(value, INT64_MAX, &n))
             h->content_length = (int64_t)n;
     } else if (slice_equals_nocase(name, "content-type")) {
@@ -110,7 +117,8 @@ static void reset_head(struct head *h)
 static bool refuse_private(struct transfer *t, const char *address)
 {
     t->has_failed = true;
-    error_set(&t->error, ERR_UPSTREAM, "%s leads to the private address %s, which is refused", t->shown, address);
+    error_set(&t->error, ERR_UPSTREAM, "%s leads to the private address %s, which is refused",
+              t->shown, address);
     return false;
 }
 
@@ -125,7 +133,7 @@ static bool head_complete(struct transfer *t)
         copy_value(slice_of(ip), t->head.primary_ip, sizeof t->head.primary_ip);
     if (status < 200)
         return true; /* 100 Continue and the like: the real one follows */
-    /* A connection that another transfer was allowed to open is shared without asking open_socket. */
+    /* A connection that another transfer was allowed to open is shared without asking. */
     if (t->request.public_only && upstream_is_private_address(t->head.primary_ip))
         return refuse_private(t, t->head.primary_ip);
     t->has_head = true;
@@ -146,10 +154,12 @@ static size_t on_header(char *at, size_t each, size_t count, void *cls)
     t->header_bytes += length;
     if (t->header_bytes > HEADERS_MAX_BYTES) {
         t->has_failed = true;
-        error_set(&t->error, ERR_UPSTREAM, "%s sent more than %d bytes of headers", t->shown, HEADERS_MAX_BYTES);
+        error_set(&t->error, ERR_UPSTREAM, "%s sent more than %d bytes of headers", t->shown,
+                  HEADERS_MAX_BYTES);
         return 0;
     }
-    while (line.length > 0 && (line.at[line.length - 1] == '\n' || line.at[line.length - 1] == '\r'))
+    while (line.length > 0 &&
+           (line.at[line.length - 1] == '\n' || line.at[line.length - 1] == '\r'))
         line.length--;
     if (slice_starts(line, "HTTP/") && !t->has_head)
         reset_head(&t->head);
@@ -175,7 +185,7 @@ static size_t on_body(char *at, size_t each, size_t count, void *cls)
     return 0;
 }
 
-/* --- addresses ---------------------------------------------------------------------------------------------------- */
+/* --- addresses -------------------------------------------------------------------------------- */
 
 static curl_socket_t open_socket(void *cls, curlsocktype purpose, struct curl_sockaddr *a)
 {
@@ -185,7 +195,8 @@ static curl_socket_t open_socket(void *cls, curlsocktype purpose, struct curl_so
     if (a->family == AF_INET)
         inet_ntop(AF_INET, &((struct sockaddr_in *)(void *)&a->addr)->sin_addr, text, sizeof text);
     else if (a->family == AF_INET6)
-        inet_ntop(AF_INET6, &((struct sockaddr_in6 *)(void *)&a->addr)->sin6_addr, text, sizeof text);
+        inet_ntop(AF_INET6, &((struct sockaddr_in6 *)(void *)&a->addr)->sin6_addr, text,
+                  sizeof text);
     if (upstream_is_private_address(text)) {
         refuse_private(t, text);
         return CURL_SOCKET_BAD;
@@ -195,7 +206,8 @@ static curl_socket_t open_socket(void *cls, curlsocktype purpose, struct curl_so
 
 static bool may_go_through_a_proxy(void)
 {
-    static const char *const names[] = {"https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "http_proxy", "HTTP_PROXY"};
+    static const char *const names[] = {"https_proxy", "HTTPS_PROXY", "all_proxy",
+                                        "ALL_PROXY",   "http_proxy",  "HTTP_PROXY"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const char *value = getenv(names[i]);
         if (value && value[0])
@@ -204,26 +216,28 @@ static bool may_go_through_a_proxy(void)
     return false;
 }
 
-/* --- time --------------------------------------------------------------------------------------------------------- */
+/* --- time ------------------------------------------------------------------------------------- */
 
 static void watch(struct timer *timer)
 {
     struct transfer *t = (struct transfer *)((char *)timer - offsetof(struct transfer, watch));
     const struct fetcher_options *o = &t->fetcher->options;
-    int64_t limit = t->has_head ? o->stall_timeout_ms : o->connect_timeout_ms + o->header_timeout_ms;
+    int64_t limit =
+        t->has_head ? o->stall_timeout_ms : o->connect_timeout_ms + o->header_timeout_ms;
     int64_t left = t->progress_ms + limit - clock_mono_ms();
     if (left > 0) {
         fetcher_set_timer(t->fetcher, timer, left);
         return;
     }
     struct error why;
-    error_set(&why, ERR_TIMEOUT, t->has_head ? "%s sent nothing for %lld ms" : "%s did not answer within %lld ms", t->shown,
-              (long long)limit);
+    error_set(&why, ERR_TIMEOUT,
+              t->has_head ? "%s sent nothing for %lld ms" : "%s did not answer within %lld ms",
+              t->shown, (long long)limit);
     metric_add(upstream_errors_total, 1);
     end(t, &why);
 }
 
-/* --- life --------------------------------------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------------------- */
 
 static void add_header(struct transfer *t, const char *name, const char *value)
 {
@@ -254,7 +268,8 @@ static void set_headers(struct transfer *t)
         if (r->range_last == UINT64_MAX)
             snprintf(text, sizeof text, "bytes=%llu-", (unsigned long long)r->range_first);
         else
-            snprintf(text, sizeof text, "bytes=%llu-%llu", (unsigned long long)r->range_first, (unsigned long long)r->range_last);
+            snprintf(text, sizeof text, "bytes=%llu-%llu", (unsigned long long)r->range_first,
+                     (unsigned long long)r->range_last);
         add_header(t, "Range", text);
     }
     curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, t->headers);
@@ -324,7 +339,8 @@ static void host_release(struct fetcher *f, struct host *h)
     free(h);
 }
 
-struct transfer *transfer_start(struct fetcher *f, const struct transfer_request *r, struct error *e)
+struct transfer *transfer_start(struct fetcher *f, const struct transfer_request *r,
+                                struct error *e)
 {
     if (fetcher_is_stopping(f))
         return error_set(e, ERR_STOPPING, "the mirror is stopping"), NULL;
@@ -332,7 +348,8 @@ struct transfer *transfer_start(struct fetcher *f, const struct transfer_request
         return error_set(e, ERR_UPSTREAM, "an address that is not https is refused"), NULL;
     struct host *host = host_of(f, r->url);
     if (!host)
-        return error_set(e, ERR_UPSTREAM, "an address without a host, or with a user, is refused"), NULL;
+        return error_set(e, ERR_UPSTREAM, "an address without a host, or with a user, is refused"),
+               NULL;
     struct transfer *t = alloc_zero(sizeof *t);
     t->fetcher = f;
     t->host = host;
@@ -349,7 +366,8 @@ struct transfer *transfer_start(struct fetcher *f, const struct transfer_request
     TAILQ_INSERT_TAIL(&host->waiting, t, next);
     metric_add(transfers, 1);
     /* The strings were the caller's. */
-    t->request.url = t->request.accept = t->request.authorization = t->request.if_range = t->request.post_body = NULL;
+    t->request.url = t->request.accept = t->request.authorization = t->request.if_range =
+        t->request.post_body = NULL;
     transfer_begin_waiting(f);
     return t;
 }
@@ -377,7 +395,8 @@ void transfer_begin_waiting(struct fetcher *f)
         HASH_ITER(hh, f->hosts, h, after)
         {
             struct transfer *t = TAILQ_FIRST(&h->waiting);
-            if (!t || h->running >= f->options.max_per_host || f->running_count >= f->options.max_transfers)
+            if (!t || h->running >= f->options.max_per_host ||
+                f->running_count >= f->options.max_transfers)
                 continue;
             begin(t);
             has_begun = true;
@@ -435,8 +454,8 @@ void transfer_ended(CURL *easy, CURLcode code)
     if (t->has_failed)
         why = t->error;
     else
-        error_set(&why, code == CURLE_OPERATION_TIMEDOUT ? ERR_TIMEOUT : ERR_UPSTREAM, "%s: %s", t->shown,
-                  t->curl_error[0] ? t->curl_error : curl_easy_strerror(code));
+        error_set(&why, code == CURLE_OPERATION_TIMEDOUT ? ERR_TIMEOUT : ERR_UPSTREAM, "%s: %s",
+                  t->shown, t->curl_error[0] ? t->curl_error : curl_easy_strerror(code));
     end(t, &why);
 }
 
@@ -449,7 +468,4 @@ void transfer_end_all(struct fetcher *f)
         end(t, &why);
 }
 
-uint64_t transfer_received(const struct transfer *t)
-{
-    return t->received;
-}
+uint64_t transfer_received(const struct transfer *t) { return t->received; }

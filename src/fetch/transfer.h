@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * One HTTP request and its answer: headers, limits, time-outs. Follows no redirect, knows no token: exchange.h does.
- * Fetch thread only. */
+ * One HTTP request and its answer: headers, limits, time-outs. Follows no redirect, knows no token:
+ * exchange.h does. Fetch thread only. */
 #ifndef FETCH_TRANSFER_H
 #define FETCH_TRANSFER_H
 
@@ -21,16 +21,17 @@ struct head {
     int64_t content_length; /* -1: not stated */
     char content_type[256];
     char content_encoding[64];
-    char digest[160];       /* Docker-Content-Digest */
+    char digest[160]; /* Docker-Content-Digest */
     char location[4096];
     char link[2048];
     struct content_range content_range; /* meaningful if has_content_range */
     bool has_content_range;
+    bool has_two_lengths;   /* stated twice and differently: nobody knows where the body ends */
     bool accepts_ranges;
-    int retry_after_s;      /* seconds, from a number or a date; 0: absent */
+    int retry_after_s;                  /* seconds, from a number or a date; 0: absent */
     int64_t rate_limit, rate_remaining; /* -1: not stated */
     struct challenge challenge;
-    char primary_ip[64];    /* the address really connected to ("" through a proxy) */
+    char primary_ip[64]; /* the address really connected to ("" through a proxy) */
 };
 
 struct transfer_request {
@@ -40,23 +41,28 @@ struct transfer_request {
     const char *authorization; /* the header's value; NULL: none */
     bool has_range;
     uint64_t range_first, range_last; /* range_last UINT64_MAX: open-ended */
-    const char *if_range;      /* NULL: none */
-    const char *post_body;     /* a form to POST; NULL: GET or HEAD */
-    bool public_only;          /* refuse to connect to private, loopback and link-local addresses, checked on the address */
-    bool plain_http_allowed;   /* otherwise an http URL is refused */
-    /* Headers complete. 0 goes on, -1 (e filled) stops. For an answer without a body it is called too. */
+    const char *if_range;             /* NULL: none */
+    const char *post_body;            /* a form to POST; NULL: GET or HEAD */
+    bool public_only; /* refuse to connect to private, loopback and link-local addresses, checked on
+                         the address */
+    bool plain_http_allowed; /* otherwise an http URL is refused */
+    /* Headers complete. 0 goes on, -1 (e filled) stops. For an answer without a body it is called
+     * too. */
     int (*on_head)(void *cls, const struct head *head, struct error *e);
-    /* Body bytes; never called on HEAD. 0 goes on, -1 (e filled) stops. NULL discards up to 64 KiB and stops quietly after. */
+    /* Body bytes; never called on HEAD. 0 goes on, -1 (e filled) stops. NULL discards up to 64 KiB
+     * and stops quietly after. */
     int (*on_body)(void *cls, const void *bytes, size_t length, struct error *e);
-    /* The end, exactly once, never from within transfer_start. why is NULL when the whole answer came: any status counts as
-     * such. Otherwise ERR_TIMEOUT, ERR_UPSTREAM (refused, cut, TLS …, text names host and reason), ERR_STOPPING, or what a
-     * callback said. The transfer is freed after it returns. */
+    /* The end, exactly once, never from within transfer_start. why is NULL when the whole answer
+     * came: any status counts as such. Otherwise ERR_TIMEOUT, ERR_UPSTREAM (refused, cut, TLS …,
+     * text names host and reason), ERR_STOPPING, or what a callback said. The transfer is freed
+     * after it returns. */
     void (*on_done)(void *cls, const struct head *head, const struct error *why);
     void *cls;
 };
 
-/* Strings are copied. NULL (e filled) if the request cannot even begin; on_done is not called then. */
-struct transfer *transfer_start(struct fetcher *f, const struct transfer_request *r, struct error *e);
+/* Strings are copied. NULL (e filled) if the request cannot even begin; on_done is not called. */
+struct transfer *transfer_start(struct fetcher *f, const struct transfer_request *r,
+                                struct error *e);
 /* Ends it without on_done. */
 void transfer_cancel(struct transfer *t);
 /* The bytes of body received so far over the wire. */

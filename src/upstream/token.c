@@ -25,10 +25,7 @@ struct tokens {
     struct entry *all; /* uthash keeps the order of insertion: the first is the oldest */
 };
 
-struct tokens *tokens_new(void)
-{
-    return alloc_zero(sizeof(struct tokens));
-}
+struct tokens *tokens_new(void) { return alloc_zero(sizeof(struct tokens)); }
 
 static void drop(struct tokens *t, struct entry *e)
 {
@@ -71,9 +68,12 @@ void tokens_forget(struct tokens *t, const struct token_key *k)
         drop(t, e);
 }
 
-void tokens_put(struct tokens *t, const struct token_key *k, const char *token, int64_t lifetime_s, int64_t now_ms)
+void tokens_put(struct tokens *t, const struct token_key *k, const char *token, int64_t lifetime_s,
+                int64_t now_ms)
 {
-    int64_t lifetime_ms = (lifetime_s > 0 ? lifetime_s < 86400 * 365 ? lifetime_s : 86400 * 365 : DEFAULT_LIFETIME_S) * 1000;
+    int64_t lifetime_ms = (lifetime_s > 0 ? lifetime_s < 86400 * 365 ? lifetime_s : 86400 * 365
+                                          : DEFAULT_LIFETIME_S) *
+                          1000;
     int64_t early = lifetime_ms - 10000, most = lifetime_ms / 10 * 9;
     tokens_forget(t, k);
     if (HASH_COUNT(t->all) >= MAX_TOKENS)
@@ -85,7 +85,8 @@ void tokens_put(struct tokens *t, const struct token_key *k, const char *token, 
     HASH_ADD_KEYPTR(hh, t->all, e->key, strlen(e->key), e);
 }
 
-int token_read_answer(const char *bytes, size_t length, char **token, int64_t *lifetime_s, struct error *e)
+int token_read_answer(const char *bytes, size_t length, char **token, int64_t *lifetime_s,
+                      struct error *e)
 {
     autojson struct json_t *answer = json_parse(bytes, length, e);
     if (!answer)

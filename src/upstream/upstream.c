@@ -18,10 +18,7 @@ struct upstreams {
     size_t count;
 };
 
-struct upstreams *upstreams_new(void)
-{
-    return alloc_zero(sizeof(struct upstreams));
-}
+struct upstreams *upstreams_new(void) { return alloc_zero(sizeof(struct upstreams)); }
 
 void upstreams_free(struct upstreams *u)
 {
@@ -88,30 +85,35 @@ bool upstream_is_private_address(const char *address)
         if (IN6_IS_ADDR_V4MAPPED(&v6)) {
             memcpy(&v4, v6.s6_addr + 12, sizeof v4);
         } else {
-            return IN6_IS_ADDR_LOOPBACK(&v6) || IN6_IS_ADDR_UNSPECIFIED(&v6) || IN6_IS_ADDR_LINKLOCAL(&v6) ||
-                   IN6_IS_ADDR_SITELOCAL(&v6) || (v6.s6_addr[0] & 0xfe) == 0xfc;
+            return IN6_IS_ADDR_LOOPBACK(&v6) || IN6_IS_ADDR_UNSPECIFIED(&v6) ||
+                   IN6_IS_ADDR_LINKLOCAL(&v6) || IN6_IS_ADDR_SITELOCAL(&v6) ||
+                   (v6.s6_addr[0] & 0xfe) == 0xfc;
         }
     } else if (inet_pton(AF_INET, address, &v4) != 1) {
         return false;
     }
     uint32_t n = ntohl(v4.s_addr);
-    return n >> 24 == 0 || n >> 24 == 10 || n >> 24 == 127 || n >> 20 == 0xac1 || n >> 16 == 0xc0a8 || n >> 16 == 0xa9fe ||
+    return n >> 24 == 0 || n >> 24 == 10 || n >> 24 == 127 || n >> 20 == 0xac1 ||
+           n >> 16 == 0xc0a8 || n >> 16 == 0xa9fe ||
            n >> 22 == 0x191; /* 100.64/10, carrier-grade NAT */
 }
 
 static bool is_number_or_local(const char *host)
 {
     struct in6_addr any;
-    return strcmp(host, "localhost") == 0 || inet_pton(AF_INET, host, &any) == 1 || inet_pton(AF_INET6, host, &any) == 1;
+    return strcmp(host, "localhost") == 0 || inet_pton(AF_INET, host, &any) == 1 ||
+           inet_pton(AF_INET6, host, &any) == 1;
 }
 
-int upstreams_add(struct upstreams *u, const char *registry, const char *url, const char *username, const char *password,
-                  struct error *e)
+int upstreams_add(struct upstreams *u, const char *registry, const char *url, const char *username,
+                  const char *password, struct error *e)
 {
     struct url_origin origin;
     struct upstream new = {0};
     if (!upstream_url_origin(url, &origin) || strpbrk(url, "?#@ \r\n"))
-        return error_set(e, ERR_USAGE, "\"%s\" is no upstream URL: http(s)://HOST[:PORT][/PATH], without user or query", url);
+        return error_set(
+            e, ERR_USAGE,
+            "\"%s\" is no upstream URL: http(s)://HOST[:PORT][/PATH], without user or query", url);
     if (!reference_registry(slice_of(registry), new.registry, sizeof new.registry))
         return error_set(e, ERR_USAGE, "\"%s\" is no registry's name", registry);
     struct slice trimmed = slice_of(url);
@@ -119,7 +121,8 @@ int upstreams_add(struct upstreams *u, const char *registry, const char *url, co
         trimmed.length--;
     if (!slice_copy(trimmed, new.url, sizeof new.url))
         return error_set(e, ERR_USAGE, "the upstream URL of %s is too long", registry);
-    new.is_private = strcmp(origin.host, "localhost") == 0 || upstream_is_private_address(origin.host);
+    new.is_private =
+        strcmp(origin.host, "localhost") == 0 || upstream_is_private_address(origin.host);
     u->all = alloc_grow(u->all, u->count + 1, sizeof(struct upstream *));
     struct upstream *kept = u->all[u->count++] = alloc_zero(sizeof *kept);
     *kept = new;
@@ -152,7 +155,8 @@ static bool is_under(const char *host, const char *domain)
 
 bool upstream_trusts_realm(const struct upstream *u, const char *realm_url)
 {
-    static const char *const domains[] = {"docker.io", "ghcr.io", "quay.io", "gitlab.com", "gcr.io", "pkg.dev"};
+    static const char *const domains[] = {"docker.io",  "ghcr.io", "quay.io",
+                                          "gitlab.com", "gcr.io",  "pkg.dev"};
     struct url_origin ours, theirs;
     if (!upstream_url_origin(u->url, &ours) || !upstream_url_origin(realm_url, &theirs))
         return false;

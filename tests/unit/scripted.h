@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * A registry that says what it was told to say: two origins on loopback, a list of steps. A request takes the first unused
- * step that it begins with; what does not fit is told by scripted_stop. In answers and expectations <A> and <B> stand for
- * the origins' ports. */
+ * A registry that says what it was told to say: two origins on loopback, a list of steps. A request
+ * takes the first unused step that it begins with; what does not fit is told by scripted_stop. In
+ * answers and expectations <A> and <B> stand for the origins' ports. */
 #ifndef TESTS_SCRIPTED_H
 #define TESTS_SCRIPTED_H
 
@@ -19,7 +19,7 @@
 enum { SCRIPTED_MAX_HELD = 64 };
 
 struct scripted_step {
-    const char *begins; /* "GET /v2/" */
+    const char *begins;      /* "GET /v2/" */
     const char *has, *lacks; /* somewhere in the request; NULL: whatever */
     const char *answer; /* status line and so on; NULL: silence, with the connection kept open */
     bool is_open;       /* the connection stays open after the answer */
@@ -49,7 +49,8 @@ static inline void scripted_fill_in(const struct scripted *s, const char *from, 
     }
 }
 
-static inline bool scripted_contains(const struct scripted *s, const char *request, const char *part)
+static inline bool scripted_contains(const struct scripted *s, const char *request,
+                                     const char *part)
 {
     autostr struct str text = {0};
     scripted_fill_in(s, part, &text);
@@ -65,9 +66,11 @@ static inline void scripted_read(int fd, struct str *request)
         if (n <= 0)
             return;
         str_add_bytes(request, bytes, (size_t)n);
-        const char *end = strstr(str_text(request), "\r\n\r\n"), *length = strcasestr(str_text(request), "\r\nContent-Length: ");
+        const char *end = strstr(str_text(request), "\r\n\r\n"),
+                   *length = strcasestr(str_text(request), "\r\nContent-Length: ");
         if (end)
-            wanted = (size_t)(end + 4 - str_text(request)) + (length ? strtoul(length + 18, NULL, 10) : 0);
+            wanted = (size_t)(end + 4 - str_text(request)) +
+                     (length ? strtoul(length + 18, NULL, 10) : 0);
     }
 }
 
@@ -79,14 +82,17 @@ static inline void scripted_serve(struct scripted *s, int fd)
     struct scripted_step *p = s->steps;
     while (p->begins && (p->is_used || strncmp(text, p->begins, strlen(p->begins)) != 0))
         p++;
-    if (!p->begins || (p->has && !scripted_contains(s, text, p->has)) || (p->lacks && scripted_contains(s, text, p->lacks)))
-        snprintf(s->wrong, sizeof s->wrong, "unexpected (%s):\n%s", p->begins ? p->begins : "no step", text);
+    if (!p->begins || (p->has && !scripted_contains(s, text, p->has)) ||
+        (p->lacks && scripted_contains(s, text, p->lacks)))
+        snprintf(s->wrong, sizeof s->wrong, "unexpected (%s):\n%s",
+                 p->begins ? p->begins : "no step", text);
     if (p->begins)
         p->is_used = true;
     if (p->begins && p->answer)
         scripted_fill_in(s, p->answer, &answer);
     const char *out = p->begins ? str_text(&answer) : "HTTP/1.1 599 Unexpected\r\n\r\n";
-    bool is_kept = send(fd, out, strlen(out), MSG_NOSIGNAL) >= 0 && p->begins && (!p->answer || p->is_open);
+    bool is_kept =
+        send(fd, out, strlen(out), MSG_NOSIGNAL) >= 0 && p->begins && (!p->answer || p->is_open);
     if (is_kept && s->held_count < SCRIPTED_MAX_HELD) {
         s->held[s->held_count] = fd;
         __atomic_fetch_add(&s->held_count, 1, __ATOMIC_RELEASE);
@@ -99,7 +105,8 @@ static inline void *scripted_run(void *cls)
 {
     struct scripted *s = cls;
     for (;;) {
-        struct pollfd p[3] = {{s->listeners[0], POLLIN, 0}, {s->listeners[1], POLLIN, 0}, {s->stop[0], POLLIN, 0}};
+        struct pollfd p[3] = {
+            {s->listeners[0], POLLIN, 0}, {s->listeners[1], POLLIN, 0}, {s->stop[0], POLLIN, 0}};
         poll(p, 3, -1);
         if (p[2].revents)
             return NULL;
@@ -117,7 +124,8 @@ static inline void scripted_start(struct scripted *s, struct scripted_step *step
         struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
         socklen_t length = sizeof at;
         s->listeners[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        if (bind(s->listeners[i], (struct sockaddr *)&at, sizeof at) < 0 || listen(s->listeners[i], 64) < 0)
+        if (bind(s->listeners[i], (struct sockaddr *)&at, sizeof at) < 0 ||
+            listen(s->listeners[i], 64) < 0)
             abort();
         getsockname(s->listeners[i], (struct sockaddr *)&at, &length);
         s->ports[i] = ntohs(at.sin_port);

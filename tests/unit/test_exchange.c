@@ -1,155 +1,35 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Exchanges with a scripted registry: tokens, redirects, refusals, time-outs. Its upstream is 127.0.0.1; "localhost" is a
- * foreign host to it. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-#include <inttypes.h>
-#include <semaphore.h>
+ * Exchanges with a scripted registry: tokens, redirects, refusals, time-outs. Its upstream is
+ * 127.0.0.1; "localhost" is a foreign host to it. */
+#include "asking.h"
 
 #include "base/alloc.h"
-#include "base/clock.h"
-#include "base/error.h"
-#include "fetch/exchange.h"
-#include "fetch/fetcher.h"
-#include "scripted.h"
-#include "upstream/token.h"
-#include "upstream/upstream.h"
 
 #define OK(body) "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: " body
-#define STATUS(status, more) "HTTP/1.1 " status "\r\nConnection: close\r\n" more "Content-Length: 0\r\n\r\n"
-#define CHALLENGE                                                                                                      \
-    "WWW-Authenticate: Bearer realm=\"http://127.0.0.1:<A>/token\",service=\"reg\",scope=\"repository:user/image:pull\"\r\n"
-#define TOKEN(t) "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{\"token\":\"" t "\",\"expires_in\":300}"
+#define STATUS(status, more)                                                                       \
+    "HTTP/1.1 " status "\r\nConnection: close\r\n" more "Content-Length: 0\r\n\r\n"
+#define CHALLENGE                                                                                  \
+    "WWW-Authenticate: Bearer "                                                                    \
+    "realm=\"http://127.0.0.1:<A>/token\",service=\"reg\",scope=\"repository:user/"                \
+    "image:pull\"\r\n"
+#define TOKEN(t)                                                                                   \
+    "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{\"token\":\"" t "\",\"expires_in\":300}"
 #define BLOB "GET /v2/x/y/blobs/d "
-#define LAST {.begins = NULL}
+#define LAST                                                                                       \
+    {                                                                                              \
+        .begins = NULL                                                                             \
+    }
 
-static struct scripted server;
-static struct fetcher *fetcher;
-static struct upstream upstream;
-
-struct question {
-    struct call call; /* first */
-    struct exchange_request request;
-    sem_t is_done;
-    struct error why;
-    int status, heads;
-    int64_t ended_ms;
-    struct str body;
-};
-
-static void begin_with(struct scripted_step *steps, struct fetcher_options o)
-{
-    struct error e;
-    scripted_start(&server, steps);
-    o.user_agent = "tranship/test";
-    fetcher = fetcher_start(&o, &e);
-    assert_non_null(fetcher);
-    memset(&upstream, 0, sizeof upstream);
-    snprintf(upstream.url, sizeof upstream.url, "http://127.0.0.1:%u", server.ports[0]);
-    upstream.is_private = true;
-}
-
-static void begin(struct scripted_step *steps)
-{
-    begin_with(steps, (struct fetcher_options){.connect_timeout_ms = 5000,
-                                               .header_timeout_ms = 20000,
-                                               .stall_timeout_ms = 20000,
-                                               .max_transfers = 8,
-                                               .max_per_host = 8});
-}
-
-static void end(void)
-{
-    if (fetcher)
-        fetcher_stop(fetcher);
-    fetcher = NULL;
-    const char *wrong = scripted_stop(&server);
-    if (wrong)
-        fail_msg("%s", wrong);
-}
-
-static int on_head(void *cls, const struct head *head, struct error *e)
-{
-    struct question *q = cls;
-    (void)e;
-    q->status = head->status;
-    q->heads++;
-    return 0;
-}
-
-static int on_body(void *cls, const void *bytes, size_t length, struct error *e)
-{
-    (void)e;
-    str_add_bytes(&((struct question *)cls)->body, bytes, length);
-    return 0;
-}
-
-static void on_done(void *cls, const struct head *head, const struct error *why)
-{
-    struct question *q = cls;
-    q->status = head->status;
-    if (why)
-        q->why = *why;
-    q->ended_ms = clock_mono_ms();
-    sem_post(&q->is_done);
-}
-
-static void run_question(struct call *c)
-{
-    struct question *q = (struct question *)c;
-    struct error e;
-    if (!exchange_start(fetcher, &q->request, &e))
-        on_done(q, &(struct head){0}, &e);
-}
-
-static void send_off(struct question *q, const struct exchange_request *r)
-{
-    memset(q, 0, sizeof *q);
-    sem_init(&q->is_done, 0, 0);
-    q->request = *r;
-    q->request.upstream = &upstream;
-    q->request.repository = "x/y";
-    if (!q->request.path)
-        q->request.path = "/v2/x/y/blobs/d";
-    q->request.on_head = on_head;
-    q->request.on_body = on_body;
-    q->request.on_done = on_done;
-    q->request.cls = q;
-    q->call.run = run_question;
-    assert_true(fetcher_post(fetcher, &q->call));
-}
-
-static void expect(struct question *q, enum error_kind kind, int status, const char *body)
-{
-    sem_wait(&q->is_done);
-    if (q->why.kind != kind || q->status != status || strcmp(str_text(&q->body), body) != 0)
-        fail_msg("%s \"%s\", status %d, body \"%s\"; not %s, %d, \"%s\"", error_name(q->why.kind), q->why.text, q->status,
-                 str_text(&q->body), error_name(kind), status, body);
-    str_fini(&q->body);
-    sem_destroy(&q->is_done);
-}
-
-/* One exchange from start to end; why is kept for a closer look. */
-static struct error ask(const struct exchange_request *r, enum error_kind kind, int status, const char *body)
-{
-    struct question q;
-    send_off(&q, r ? r : &(struct exchange_request){0});
-    expect(&q, kind, status, body);
-    return q.why;
-}
-
-/* --- answers ------------------------------------------------------------------------------------------------------ */
+/* --- answers ---------------------------------------------------------------------------------- */
 
 static void a_public_answer_comes_whole_and_says_who_asks(void **state)
 {
     struct scripted_step steps[] = {
-        {BLOB, "User-Agent: tranship/test\r\n", "Authorization", OK("5\r\n\r\nhello"), false, false},
+        {BLOB, "User-Agent: tranship/test\r\n", "Authorization", OK("5\r\n\r\nhello"), false,
+         false},
         {BLOB, "Accept-Encoding: identity\r\n", NULL,
-         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n", false, false},
+         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n",
+         false, false},
         LAST};
     (void)state;
     begin(steps);
@@ -163,13 +43,17 @@ static void a_head_has_no_body_and_a_range_is_passed_on(void **state)
     struct scripted_step steps[] = {
         {"HEAD /v2/", NULL, "Range:", OK("5\r\n\r\n"), false, false},
         {BLOB, "Range: bytes=3-\r\n", NULL,
-         "HTTP/1.1 206 P\r\nConnection: close\r\nContent-Range: bytes 3-4/5\r\nContent-Length: 2\r\n\r\nlo", false, false},
-        {BLOB, NULL, "Range:", "HTTP/1.1 206 P\r\nConnection: close\r\nContent-Length: 2\r\n\r\nlo", false, false},
+         "HTTP/1.1 206 P\r\nConnection: close\r\nContent-Range: bytes 3-4/5\r\nContent-Length: "
+         "2\r\n\r\nlo",
+         false, false},
+        {BLOB, NULL, "Range:", "HTTP/1.1 206 P\r\nConnection: close\r\nContent-Length: 2\r\n\r\nlo",
+         false, false},
         LAST};
     (void)state;
     begin(steps);
     ask(&(struct exchange_request){.is_head = true}, ERR_NONE, 200, "");
-    ask(&(struct exchange_request){.has_range = true, .range_first = 3, .range_last = UINT64_MAX}, ERR_NONE, 206, "lo");
+    ask(&(struct exchange_request){.has_range = true, .range_first = 3, .range_last = UINT64_MAX},
+        ERR_NONE, 206, "lo");
     ask(NULL, ERR_UPSTREAM, 206, "");
     end();
 }
@@ -177,11 +61,15 @@ static void a_head_has_no_body_and_a_range_is_passed_on(void **state)
 static void every_refusal_has_its_kind(void **state)
 {
     struct scripted_step steps[] = {
-        {BLOB, NULL, NULL, STATUS("404 Not Found", ""), false, false}, {BLOB, NULL, NULL, STATUS("403 F", ""), false, false},
-        {BLOB, NULL, NULL, STATUS("416 R", ""), false, false},         {BLOB, NULL, NULL, STATUS("429 T", "Retry-After: 7\r\n"), false, false},
-        {BLOB, NULL, NULL, STATUS("500 E", ""), false, false},         {BLOB, NULL, NULL, STATUS("418 T", ""), false, false},
+        {BLOB, NULL, NULL, STATUS("404 Not Found", ""), false, false},
+        {BLOB, NULL, NULL, STATUS("403 F", ""), false, false},
+        {BLOB, NULL, NULL, STATUS("416 R", ""), false, false},
+        {BLOB, NULL, NULL, STATUS("429 T", "Retry-After: 7\r\n"), false, false},
+        {BLOB, NULL, NULL, STATUS("500 E", ""), false, false},
+        {BLOB, NULL, NULL, STATUS("418 T", ""), false, false},
         LAST};
-    static const enum error_kind kinds[] = {ERR_NOT_FOUND, ERR_NAME_UNKNOWN, ERR_RANGE_INVALID, ERR_LIMITED, ERR_UPSTREAM, ERR_UPSTREAM};
+    static const enum error_kind kinds[] = {ERR_NOT_FOUND, ERR_NAME_UNKNOWN, ERR_RANGE_INVALID,
+                                            ERR_LIMITED,   ERR_UPSTREAM,     ERR_UPSTREAM};
     static const int statuses[] = {404, 403, 416, 429, 500, 418};
     (void)state;
     begin(steps);
@@ -197,11 +85,14 @@ static void an_error_tells_the_upstreams_message_but_no_query(void **state)
 {
     struct scripted_step steps[] = {
         {"GET /v2/x/y/tags/list", NULL, NULL,
-         "HTTP/1.1 404 N\r\nConnection: close\r\n\r\n{\"errors\":[{\"code\":\"NAME_UNKNOWN\",\"message\":\"no such name\"}]}", false, false},
+         "HTTP/1.1 404 N\r\nConnection: "
+         "close\r\n\r\n{\"errors\":[{\"code\":\"NAME_UNKNOWN\",\"message\":\"no such name\"}]}",
+         false, false},
         LAST};
     (void)state;
     begin(steps);
-    struct error why = ask(&(struct exchange_request){.path = "/v2/x/y/tags/list?last=secret"}, ERR_NOT_FOUND, 404, "");
+    struct error why = ask(&(struct exchange_request){.path = "/v2/x/y/tags/list?last=secret"},
+                           ERR_NOT_FOUND, 404, "");
     assert_non_null(strstr(why.text, "answered 404 for /v2/x/y/tags/list: "));
     assert_non_null(strstr(why.text, "no such name"));
     assert_null(strstr(why.text, "secret"));
@@ -212,7 +103,8 @@ static void a_long_error_page_keeps_its_status(void **state)
 {
     char *page = alloc_zero(200001);
     memset(page, 'x', 200000);
-    char *answer = alloc_format("HTTP/1.1 404 N\r\nConnection: close\r\nContent-Length: 200000\r\n\r\n%s", page);
+    char *answer = alloc_format(
+        "HTTP/1.1 404 N\r\nConnection: close\r\nContent-Length: 200000\r\n\r\n%s", page);
     struct scripted_step steps[] = {{BLOB, NULL, NULL, answer, false, false}, LAST};
     (void)state;
     begin(steps);
@@ -227,10 +119,11 @@ static void what_is_packed_cut_or_endless_is_an_upstream_error(void **state)
     char *padding = alloc_zero(70001);
     memset(padding, 'x', 70000);
     char *large = alloc_format("HTTP/1.1 200 OK\r\nX: %s\r\n\r\n", padding);
-    struct scripted_step steps[] = {{BLOB, NULL, NULL, OK("2\r\nContent-Encoding: gzip\r\n\r\n\x1f\x8b"), false, false},
-                                    {BLOB, NULL, NULL, OK("9\r\n\r\nhello"), false, false},
-                                    {BLOB, NULL, NULL, large, false, false},
-                                    LAST};
+    struct scripted_step steps[] = {
+        {BLOB, NULL, NULL, OK("2\r\nContent-Encoding: gzip\r\n\r\n\x1f\x8b"), false, false},
+        {BLOB, NULL, NULL, OK("9\r\n\r\nhello"), false, false},
+        {BLOB, NULL, NULL, large, false, false},
+        LAST};
     (void)state;
     begin(steps);
     ask(NULL, ERR_UPSTREAM, 200, "");
@@ -246,13 +139,14 @@ static void what_is_packed_cut_or_endless_is_an_upstream_error(void **state)
     free(large);
 }
 
-/* --- tokens ------------------------------------------------------------------------------------------------------- */
+/* --- tokens ----------------------------------------------------------------------------------- */
 
 static void a_401_gets_a_token_of_our_scope_and_the_next_asks_with_it_at_once(void **state)
 {
     struct scripted_step steps[] = {
         {BLOB, NULL, "Authorization", STATUS("401 U", CHALLENGE), false, false},
-        {"GET /token?service=reg&scope=repository:x/y:pull ", NULL, "Authorization", TOKEN("t1"), false, false},
+        {"GET /token?service=reg&scope=repository:x/y:pull ", NULL, "Authorization", TOKEN("t1"),
+         false, false},
         {BLOB, "Authorization: Bearer t1\r\n", NULL, OK("2\r\n\r\nok"), false, false},
         {BLOB, "Authorization: Bearer t1\r\n", NULL, OK("2\r\n\r\nok"), false, false},
         LAST};
@@ -321,13 +215,13 @@ static void a_401_without_a_challenge_is_explained_by_the_base(void **state)
 
 static void a_token_service_that_refuses_has_its_kinds(void **state)
 {
-    struct scripted_step steps[] = {
-        {BLOB, NULL, NULL, STATUS("401 U", CHALLENGE), false, false},
-        {"GET /token", NULL, NULL, STATUS("403 F", ""), false, false},
-        {"GET /token", NULL, NULL, STATUS("502 B", ""), false, false},
-        {"GET /token", NULL, NULL, OK("2\r\n\r\n{}"), false, false},
-        {"GET /token", "Authorization: Basic bWU6cHc=\r\n", NULL, STATUS("401 U", ""), false, false},
-        LAST};
+    struct scripted_step steps[] = {{BLOB, NULL, NULL, STATUS("401 U", CHALLENGE), false, false},
+                                    {"GET /token", NULL, NULL, STATUS("403 F", ""), false, false},
+                                    {"GET /token", NULL, NULL, STATUS("502 B", ""), false, false},
+                                    {"GET /token", NULL, NULL, OK("2\r\n\r\n{}"), false, false},
+                                    {"GET /token", "Authorization: Basic bWU6cHc=\r\n", NULL,
+                                     STATUS("401 U", ""), false, false},
+                                    LAST};
     (void)state;
     begin(steps);
     ask(NULL, ERR_NAME_UNKNOWN, 0, "");
@@ -346,7 +240,8 @@ static void a_token_service_without_get_is_asked_by_a_form(void **state)
     struct scripted_step steps[] = {
         {BLOB, NULL, NULL, STATUS("401 U", CHALLENGE), false, false},
         {"GET /token", "Authorization: Basic", NULL, STATUS("405 M", ""), false, false},
-        {"POST /token ", "\r\n\r\ngrant_type=password&", "Authorization", TOKEN("t1"), false, false},
+        {"POST /token ", "\r\n\r\ngrant_type=password&", "Authorization", TOKEN("t1"), false,
+         false},
         {BLOB, "Bearer t1", NULL, OK("2\r\n\r\nok"), false, false},
         LAST};
     (void)state;
@@ -360,7 +255,11 @@ static void a_token_service_without_get_is_asked_by_a_form(void **state)
 static void credentials_go_to_no_foreign_realm(void **state)
 {
     struct scripted_step steps[] = {
-        {BLOB, NULL, NULL, STATUS("401 U", "WWW-Authenticate: Bearer realm=\"http://localhost:<B>/token\",service=\"reg\"\r\n"), false, false},
+        {BLOB, NULL, NULL,
+         STATUS(
+             "401 U",
+             "WWW-Authenticate: Bearer realm=\"http://localhost:<B>/token\",service=\"reg\"\r\n"),
+         false, false},
         {"GET /token", NULL, "Authorization", TOKEN("t1"), false, false},
         {BLOB, "Bearer t1", NULL, OK("2\r\n\r\nok"), false, false},
         LAST};
@@ -375,11 +274,15 @@ static void credentials_go_to_no_foreign_realm(void **state)
 static void basic_is_sent_when_asked_for_and_its_refusal_is_told(void **state)
 {
     struct scripted_step steps[] = {
-        {BLOB, NULL, "Authorization", STATUS("401 U", "WWW-Authenticate: Basic realm=\"r\"\r\n"), false, false},
+        {BLOB, NULL, "Authorization", STATUS("401 U", "WWW-Authenticate: Basic realm=\"r\"\r\n"),
+         false, false},
         {BLOB, "Authorization: Basic bWU6cHc=\r\n", NULL, OK("2\r\n\r\nok"), false, false},
-        {BLOB, "Authorization: Basic bWU6cHc=\r\n", NULL, STATUS("401 U", "WWW-Authenticate: Basic realm=\"r\"\r\n"), false, false},
-        {BLOB, "Authorization: Basic bWU6cHc=\r\n", NULL, STATUS("401 U", "WWW-Authenticate: Basic realm=\"r\"\r\n"), false, false},
-        {BLOB, NULL, "Authorization", STATUS("401 U", "WWW-Authenticate: Basic realm=\"r\"\r\n"), false, false},
+        {BLOB, "Authorization: Basic bWU6cHc=\r\n", NULL,
+         STATUS("401 U", "WWW-Authenticate: Basic realm=\"r\"\r\n"), false, false},
+        {BLOB, "Authorization: Basic bWU6cHc=\r\n", NULL,
+         STATUS("401 U", "WWW-Authenticate: Basic realm=\"r\"\r\n"), false, false},
+        {BLOB, NULL, "Authorization", STATUS("401 U", "WWW-Authenticate: Basic realm=\"r\"\r\n"),
+         false, false},
         LAST};
     (void)state;
     begin(steps);
@@ -392,7 +295,7 @@ static void basic_is_sent_when_asked_for_and_its_refusal_is_told(void **state)
     end();
 }
 
-/* --- redirects ---------------------------------------------------------------------------------------------------- */
+/* --- redirects -------------------------------------------------------------------------------- */
 
 static void a_redirect_keeps_the_range_and_leaves_the_token_behind(void **state)
 {
@@ -400,31 +303,47 @@ static void a_redirect_keeps_the_range_and_leaves_the_token_behind(void **state)
         {BLOB, NULL, NULL, STATUS("401 U", CHALLENGE), false, false},
         {"GET /token", NULL, NULL, TOKEN("t1"), false, false},
         {BLOB, "Bearer t1", NULL, STATUS("307 T", "Location: ../uploads/e?x=1\r\n"), false, false},
-        {"GET /v2/x/y/uploads/e?x=1 ", "Bearer t1", NULL, STATUS("302 F", "Location: http://127.0.0.1:<B>/cdn?sig=1\r\n"), false, false},
-        {"GET /cdn?sig=1 ", "Range: bytes=1-3\r\n", "Authorization", STATUS("308 P", "Location: /cdn2\r\n"), false, false},
+        {"GET /v2/x/y/uploads/e?x=1 ", "Bearer t1", NULL,
+         STATUS("302 F", "Location: http://127.0.0.1:<B>/cdn?sig=1\r\n"), false, false},
+        {"GET /cdn?sig=1 ", "Range: bytes=1-3\r\n", "Authorization",
+         STATUS("308 P", "Location: /cdn2\r\n"), false, false},
         {"GET /cdn2 ", "Accept: a/b\r\n", "Authorization",
-         "HTTP/1.1 206 P\r\nConnection: close\r\nContent-Range: bytes 1-3/5\r\nContent-Length: 3\r\n\r\nell", false, false},
+         "HTTP/1.1 206 P\r\nConnection: close\r\nContent-Range: bytes 1-3/5\r\nContent-Length: "
+         "3\r\n\r\nell",
+         false, false},
         LAST};
     (void)state;
     begin(steps);
-    ask(&(struct exchange_request){.accept = "a/b", .has_range = true, .range_first = 1, .range_last = 3}, ERR_NONE, 206, "ell");
+    ask(
+        &(struct exchange_request){
+            .accept = "a/b", .has_range = true, .range_first = 1, .range_last = 3},
+        ERR_NONE, 206, "ell");
     end();
 }
 
 static void a_redirect_that_leads_nowhere_is_an_upstream_error(void **state)
 {
-    static const char *const bad[] = {STATUS("301 M", ""), STATUS("302 F", "Location: ftp://127.0.0.1/x\r\n"),
-                                      STATUS("303 S", "Location: http://user:pw@127.0.0.1:<B>/x\r\n"),
-                                      STATUS("307 T", "Location: file:///etc/passwd\r\n")};
+    static const char *const bad[] = {
+        STATUS("301 M", ""), STATUS("302 F", "Location: ftp://127.0.0.1/x\r\n"),
+        STATUS("303 S", "Location: http://user:pw@127.0.0.1:<B>/x\r\n"),
+        STATUS("307 T", "Location: file:///etc/passwd\r\n")};
     struct scripted_step steps[5 + 11] = {0};
     (void)state;
     for (int i = 0; i < 4; i++)
         steps[i] = (struct scripted_step){.begins = BLOB, .answer = bad[i]};
     for (int i = 4; i < 15; i++)
-        steps[i] = (struct scripted_step){.begins = BLOB, .answer = STATUS("302 F", "Location: /v2/x/y/blobs/d\r\n")};
+        steps[i] = (struct scripted_step){
+            .begins = BLOB, .answer = STATUS("302 F", "Location: /v2/x/y/blobs/d\r\n")};
     begin(steps);
     for (int i = 0; i < 4; i++)
-        assert_non_null(strstr(ask(NULL, ERR_UPSTREAM, i == 0 ? 301 : i == 1 ? 302 : i == 2 ? 303 : 307, "").text, "redirect"));
+        assert_non_null(strstr(ask(NULL, ERR_UPSTREAM,
+                                   i == 0   ? 301
+                                   : i == 1 ? 302
+                                   : i == 2 ? 303
+                                            : 307,
+                                   "")
+                                   .text,
+                               "redirect"));
     assert_non_null(strstr(ask(NULL, ERR_UPSTREAM, 302, "").text, "too many redirects"));
     end();
 }
@@ -433,7 +352,10 @@ static void a_foreign_host_with_a_realm_gets_an_anonymous_token(void **state)
 {
     struct scripted_step steps[] = {
         {BLOB, NULL, NULL, STATUS("302 F", "Location: http://127.0.0.1:<B>/cdn\r\n"), false, false},
-        {"GET /cdn ", NULL, "Authorization", STATUS("401 U", "WWW-Authenticate: Bearer realm=\"http://127.0.0.1:<B>/t\",service=\"c\"\r\n"), false, false},
+        {"GET /cdn ", NULL, "Authorization",
+         STATUS("401 U",
+                "WWW-Authenticate: Bearer realm=\"http://127.0.0.1:<B>/t\",service=\"c\"\r\n"),
+         false, false},
         {"GET /t?", NULL, "Authorization", TOKEN("cdn"), false, false},
         {"GET /cdn ", "Bearer cdn", NULL, OK("2\r\n\r\nok"), false, false},
         LAST};
@@ -446,7 +368,7 @@ static void a_foreign_host_with_a_realm_gets_an_anonymous_token(void **state)
     end();
 }
 
-/* --- transfers ---------------------------------------------------------------------------------------------------- */
+/* --- transfers -------------------------------------------------------------------------------- */
 
 struct raw {
     struct call call; /* first */
@@ -475,8 +397,11 @@ static void raw_run(struct call *c)
 static struct error raw_ask(const char *url, bool public_only, bool plain_allowed)
 {
     struct raw r = {.call.run = raw_run};
-    r.request = (struct transfer_request){
-        .url = url, .public_only = public_only, .plain_http_allowed = plain_allowed, .on_done = raw_done, .cls = &r};
+    r.request = (struct transfer_request){.url = url,
+                                          .public_only = public_only,
+                                          .plain_http_allowed = plain_allowed,
+                                          .on_done = raw_done,
+                                          .cls = &r};
     sem_init(&r.is_done, 0, 0);
     assert_true(fetcher_post(fetcher, &r.call));
     sem_wait(&r.is_done);
@@ -486,7 +411,9 @@ static struct error raw_ask(const char *url, bool public_only, bool plain_allowe
 
 static void a_private_address_is_refused_and_so_is_plain_http(void **state)
 {
-    struct scripted_step steps[] = {{"GET /open", NULL, NULL, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", true, false}, LAST};
+    struct scripted_step steps[] = {
+        {"GET /open", NULL, NULL, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", true, false},
+        LAST};
     (void)state;
     begin(steps);
     char *url = alloc_format("http://localhost:%u/x?sig=1", server.ports[1]);
@@ -504,7 +431,9 @@ static void a_private_address_is_refused_and_so_is_plain_http(void **state)
 
 static void silence_is_a_time_out_before_and_after_the_headers(void **state)
 {
-    struct scripted_step steps[] = {{BLOB, NULL, NULL, NULL, true, false}, {BLOB, NULL, NULL, OK("9\r\n\r\nhello"), true, false}, LAST};
+    struct scripted_step steps[] = {{BLOB, NULL, NULL, NULL, true, false},
+                                    {BLOB, NULL, NULL, OK("9\r\n\r\nhello"), true, false},
+                                    LAST};
     (void)state;
     begin_with(steps, (struct fetcher_options){.connect_timeout_ms = 100,
                                                .header_timeout_ms = 100,
@@ -518,8 +447,10 @@ static void silence_is_a_time_out_before_and_after_the_headers(void **state)
 
 static void who_waits_for_a_connection_does_not_lose_its_time(void **state)
 {
-    struct scripted_step steps[] = {
-        {BLOB, NULL, NULL, NULL, true, false}, {BLOB, NULL, NULL, NULL, true, false}, {BLOB, NULL, NULL, OK("2\r\n\r\nok"), false, false}, LAST};
+    struct scripted_step steps[] = {{BLOB, NULL, NULL, NULL, true, false},
+                                    {BLOB, NULL, NULL, NULL, true, false},
+                                    {BLOB, NULL, NULL, OK("2\r\n\r\nok"), false, false},
+                                    LAST};
     struct question q[3];
     (void)state;
     begin_with(steps, (struct fetcher_options){.connect_timeout_ms = 100,
@@ -559,6 +490,8 @@ static void stopping_ends_all_that_runs_waits_or_comes_late(void **state)
 
 int main(void)
 {
+    static const char *const proxies[] = {"http_proxy",  "HTTP_PROXY", "https_proxy",
+                                          "HTTPS_PROXY", "all_proxy",  "ALL_PROXY"};
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_public_answer_comes_whole_and_says_who_asks),
         cmocka_unit_test(a_head_has_no_body_and_a_range_is_passed_on),
@@ -582,7 +515,7 @@ int main(void)
         cmocka_unit_test(who_waits_for_a_connection_does_not_lose_its_time),
         cmocka_unit_test(stopping_ends_all_that_runs_waits_or_comes_late),
     };
-    for (const char *const *name = (const char *const[]){"http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", NULL}; *name; name++)
-        unsetenv(*name);
+    for (size_t i = 0; i < sizeof proxies / sizeof *proxies; i++)
+        unsetenv(proxies[i]);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,7 +13,8 @@
 #include "base/error.h"
 #include "upstream/token.h"
 
-static const struct token_key key = {"https://a.example/token", "registry.example", "repository:x/y:pull", ""};
+static const struct token_key key = {"https://a.example/token", "registry.example",
+                                     "repository:x/y:pull", ""};
 
 static void a_token_is_good_until_shortly_before_its_end(void **state)
 {
@@ -93,7 +94,13 @@ static void an_answer_names_its_token_in_either_way(void **state)
 
 static void an_answer_without_a_token_is_an_error(void **state)
 {
-    static const char *const bad[] = {"", "{}", "[]", "<html>", "{\"token\":7}", "{\"token\":\"\"}", "{\"token\":\"a\\r\\nX: y\"}"};
+    static const char *const bad[] = {"",
+                                      "{}",
+                                      "[]",
+                                      "<html>",
+                                      "{\"token\":7}",
+                                      "{\"token\":\"\"}",
+                                      "{\"token\":\"a\\r\\nX: y\"}"};
     (void)state;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         char *token = NULL;
@@ -116,7 +123,8 @@ static void expect_url(const char *realm, const char *service, const char *scope
 static void a_url_asks_for_service_and_scope(void **state)
 {
     (void)state;
-    expect_url("https://a/t", "r.example", "repository:x/y:pull", "https://a/t?service=r.example&scope=repository:x/y:pull");
+    expect_url("https://a/t", "r.example", "repository:x/y:pull",
+               "https://a/t?service=r.example&scope=repository:x/y:pull");
     expect_url("https://a/t?p=1", "s", "c", "https://a/t?p=1&service=s&scope=c");
     expect_url("https://a/t", "", "c", "https://a/t?scope=c");
     expect_url("https://a/t", "a b&c", "", "https://a/t?service=a%20b%26c");

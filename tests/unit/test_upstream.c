@@ -35,8 +35,10 @@ static void an_origin_has_lower_case_and_a_default_port(void **state)
 
 static void an_origin_is_refused_when_its_host_is_in_doubt(void **state)
 {
-    static const char *const bad[] = {"ftp://h/", "https://", "https:///x", "http://h:0", "http://h:65536", "http://h:x",
-                                      "https://user:pass@h/", "https://evil.example\\@h/", "//h/", "h:5000", "https://a b/"};
+    static const char *const bad[] = {
+        "ftp://h/",       "https://",   "https:///x",           "http://h:0",
+        "http://h:65536", "http://h:x", "https://user:pass@h/", "https://evil.example\\@h/",
+        "//h/",           "h:5000",     "https://a b/"};
     struct url_origin o = {.port = 7};
     (void)state;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
@@ -61,11 +63,22 @@ static void origins_differ_by_scheme_host_or_port(void **state)
 
 static void private_addresses_are_told_from_public_ones(void **state)
 {
-    static const char *const private[] = {"127.0.0.1", "10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.1.1",
-                                          "169.254.169.254", "0.0.0.0", "100.64.0.1", "::1", "::", "fe80::1", "fd00::1",
+    static const char *const private[] = {"127.0.0.1",
+                                          "10.1.2.3",
+                                          "172.16.0.1",
+                                          "172.31.255.255",
+                                          "192.168.1.1",
+                                          "169.254.169.254",
+                                          "0.0.0.0",
+                                          "100.64.0.1",
+                                          "::1",
+                                          "::",
+                                          "fe80::1",
+                                          "fd00::1",
                                           "::ffff:10.0.0.1"};
-    static const char *const public[] = {"8.8.8.8", "172.32.0.1", "172.15.0.1", "192.169.0.1", "100.128.0.1", "2001:db8::1",
-                                         "::ffff:8.8.8.8", "localhost", "10.0.0.1.example", ""};
+    static const char *const public[] = {
+        "8.8.8.8",     "172.32.0.1",     "172.15.0.1", "192.169.0.1",      "100.128.0.1",
+        "2001:db8::1", "::ffff:8.8.8.8", "localhost",  "10.0.0.1.example", ""};
     (void)state;
     for (size_t i = 0; i < sizeof private / sizeof *private; i++)
         if (!upstream_is_private_address(private[i]))
@@ -100,8 +113,10 @@ static void an_upstream_is_found_by_any_alias_and_strangers_are_not(void **state
     struct error e;
     (void)state;
     assert_null(upstreams_default(all));
-    assert_int_equal(upstreams_add(all, "docker.io", "https://registry-1.docker.io/", "me", NULL, &e), 0);
-    assert_int_equal(upstreams_add(all, "r.example:5000", "http://10.0.0.1:5000/prefix//", NULL, NULL, &e), 0);
+    assert_int_equal(
+        upstreams_add(all, "docker.io", "https://registry-1.docker.io/", "me", NULL, &e), 0);
+    assert_int_equal(
+        upstreams_add(all, "r.example:5000", "http://10.0.0.1:5000/prefix//", NULL, NULL, &e), 0);
     struct upstream *hub = upstreams_find(all, slice_of("index.docker.io"));
     assert_non_null(hub);
     assert_ptr_equal(hub, upstreams_default(all));
@@ -120,7 +135,8 @@ static void an_upstream_is_found_by_any_alias_and_strangers_are_not(void **state
 
 static void a_url_that_says_too_much_or_too_little_is_refused(void **state)
 {
-    static const char *const bad[] = {"registry.example", "https://u:p@h", "https://h/?a=b", "https://h/#x", "ftp://h", "https://"};
+    static const char *const bad[] = {"registry.example", "https://u:p@h", "https://h/?a=b",
+                                      "https://h/#x",     "ftp://h",       "https://"};
     struct upstreams *all = upstreams_new();
     (void)state;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
