@@ -300,8 +300,9 @@ int flow_open(struct flow *f, struct error *e)
     size_t length;
     if (store_partial_read_map(f->store, &f->digest, &map, &length, NULL) == 1)
         take_up(f, map);
-    if (f->count == 0 && ftruncate(f->fd, 0) < 0)
-        return error_errno(e, "empty a partial file");
+    /* What lies behind the last present byte is nobody's: it must not become part of the blob. */
+    if (ftruncate(f->fd, f->count > 0 ? (off_t)f->segments[f->count - 1].end : 0) < 0)
+        return error_errno(e, "cut a partial file");
     metric_add(flows_started_total, 1);
     if (f->count > 0)
         metric_add(flows_resumed_total, 1);

@@ -127,16 +127,25 @@ static void finish_head(struct question *q, const struct pulled *p)
     finish(q);
 }
 
+/* Some upstreams know no HEAD; some answer it with a web page. */
+static bool head_is_useless(const struct pulled *p, const struct error *why)
+{
+    if (why)
+        return why->upstream_status == 405 || why->upstream_status == 501;
+    return strcmp(p->media_type, "text/html") == 0;
+}
+
 static void tag_was_told(void *cls, const struct pulled *p, const struct error *why)
 {
     struct question *q = cls;
     const struct ask *a = &q->ask;
     struct known *k = q->mirror->known;
-    if (why) {
+    bool is_useless = head_is_useless(p, why);
+    if (why && !is_useless) {
         finish_without(q, why);
         return;
     }
-    if (p->digest.algorithm == 0 || p->size_bytes == 0) {
+    if (is_useless || p->digest.algorithm == 0 || p->size_bytes == 0) {
         get_manifest(q, a->tag);
         return;
     }
@@ -164,6 +173,16 @@ static void digest_was_told(void *cls, const struct pulled *p, const struct erro
 {
     struct question *q = cls;
     const struct ask *a = &q->ask;
+    if (a->kind == ASK_MANIFEST && head_is_useless(p, why)) {
+        get_manifest(q, q->reference);
+        return;
+    }
+    if (!why && head_is_useless(p, why)) {
+        struct error page;
+        error_set(&page, ERR_UPSTREAM, "%s answers with a web page", a->upstream->url);
+        finish_without(q, &page);
+        return;
+    }
     if (why) {
         finish_without(q, why);
         return;
@@ -174,8 +193,8 @@ static void digest_was_told(void *cls, const struct pulled *p, const struct erro
         get_manifest(q, q->reference); /* a HEAD without a length tells too little */
         return;
     }
-    int64_t size = p->size_bytes > 0 ? (int64_t)p->size_bytes : -1;
-    known_put_hold(q->mirror->known, a->upstream->registry, a->repository, &a->digest, size, true);
+    /* A HEAD's length is no promise: only a descriptor's is held against a source. */
+    known_put_hold(q->mirror->known, a->upstream->registry, a->repository, &a->digest, -1, true);
     if (q->held) {
         finish_content(q, take(q->held), CACHE_REVALIDATED);
     } else if (a->is_head) {
@@ -184,7 +203,7 @@ static void digest_was_told(void *cls, const struct pulled *p, const struct erro
         bool joined;
         q->answer->kind = ANSWER_FLOW;
         q->answer->digest = a->digest;
-        q->answer->flow = question_flow(q->mirror, a->upstream, a->repository, &a->digest, size, &joined);
+        q->answer->flow = question_flow(q->mirror, a->upstream, a->repository, &a->digest, -1, &joined);
         q->answer->cache = joined ? CACHE_COLLAPSED : CACHE_STORED;
         finish(q);
     }

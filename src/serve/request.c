@@ -8,6 +8,9 @@
 
 #include "base/str.h"
 
+/* Up to this size a blob is proven before its answer begins: an error then is an error, not a cut connection. */
+enum { PROVEN_FIRST_BYTES = 64 << 10 };
+
 static void wake(struct waiter *w)
 {
     struct request *r = (struct request *)((char *)w - offsetof(struct request, waiter));
@@ -29,12 +32,12 @@ bool request_await_flow(struct request *r)
 {
     uint64_t size;
     struct flow *f = r->answer->flow;
-    enum flow_state state = flow_state(f);
-    if (state >= FLOW_VERIFIED || (flow_size(f, &size) && size > 0))
+    bool is_ended = flow_state(f) >= FLOW_VERIFIED, has_size = flow_size(f, &size);
+    if (is_ended || (has_size && size > PROVEN_FIRST_BYTES))
         return false;
     r->waiter.wake = wake;
     MHD_suspend_connection(r->connection);
-    if (!flow_await(f, FLOW_HEAD, &r->waiter))
+    if (!flow_await(f, has_size ? FLOW_END : FLOW_HEAD, &r->waiter))
         MHD_resume_connection(r->connection);
     return true;
 }

@@ -200,7 +200,7 @@ static void completed(void *cls, struct MHD_Connection *c, void **state, enum MH
               LOG_S("kind", route_kind_name(r->route.kind)), LOG_S("registry", r->upstream ? r->upstream->registry : NULL),
               LOG_S("image", r->repository[0] ? r->repository : NULL), LOG_S("reference", reference), LOG_I("status", r->status),
               LOG_S("cache", r->cache), LOG_I("bytes", r->body_bytes), LOG_I("ms", (clock_mono_us() - r->began_us) / 1000),
-              LOG_S("upstream", r->cache && strcmp(r->cache, "hit") != 0 && r->upstream ? r->upstream->url : NULL),
+              LOG_S("upstream", r->upstream && (r->error[0] || (r->cache && strcmp(r->cache, "hit") != 0)) ? r->upstream->url : NULL),
               LOG_S("error", r->error[0] ? r->error : NULL), LOG_S("end", is_whole ? NULL : "cut"), LOG_END);
     if (r->answer)
         answer_unref(r->answer);
@@ -322,6 +322,9 @@ static int resolve_address(const char *text, struct addrinfo **out, struct error
     const struct addrinfo hints = {.ai_flags = AI_PASSIVE | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM};
     if (!slice_cut_last(slice_of(text), ':', &head, &tail) || !slice_copy(tail, port, sizeof port) || port[0] == 0)
         return error_set(e, ERR_USAGE, "listen address \"%s\" is not ADDRESS:PORT", text);
+    uint64_t number;
+    if (!slice_u64(tail, 65535, &number))
+        return error_set(e, ERR_USAGE, "listen address \"%s\": the port is a number up to 65535", text);
     if (slice_starts(head, "[") && slice_ends(head, "]"))
         head = slice_sub(head, 1, head.length - 2);
     if (!slice_copy(head, host, sizeof host))

@@ -12,6 +12,13 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "threads: worth running under a thread sanitizer")
 
 
+def pytest_make_parametrize_id(val):
+    """Names of a line's length, whatever the bytes behind them."""
+    text = getattr(val, "__name__", None) or (str(val, "latin-1") if isinstance(val, bytes) else str(val))
+    short = "".join(c if c.isalnum() or c in "-_.:/=" else "_" for c in text)
+    return short if len(short) <= 40 else f"{short[:32]}..{len(short)}"
+
+
 def pytest_sessionstart(session):
     if not session.config.option.collectonly and not binary().exists():
         print(f"\nno binary at {binary()}: set TRANSHIP or build first")

@@ -7,7 +7,7 @@ import urllib.parse
 
 import images
 import pytest
-from harness import code_of
+from harness import code_of, wait_until
 
 TAGS = ["1.0", "1.1", "2.0", "latest", "nightly", "v9"]
 SIG, SBOM = "application/vnd.example.sig", "application/vnd.example.sbom"
@@ -253,6 +253,7 @@ def test_the_catalog_lists_what_is_held_in_pages(fake, tranship):
         fake.add(name, images.image(), "v1")
         assert tranship.manifest(name, "v1").status == 200
     fake.stop()
+    wait_until(lambda: json.loads(tranship.get("/v2/_catalog").body)["repositories"] == names, what="the whole catalog")
     reply = tranship.get("/v2/_catalog")
     assert reply.status == 200 and reply.header("content-type") == "application/json" and reply.header("link") is None
     assert json.loads(reply.body)["repositories"] == names
