@@ -103,6 +103,8 @@ static bool parameter(struct cursor *c, struct slice key, struct challenge *foun
 
 void challenge_read(struct slice header, struct challenge *best)
 {
+    if (header.length == 0)
+        return; /* at may be NULL, which nothing can be added to */
     struct cursor c = {header.at, header.at + header.length};
     struct challenge found = {0};
     bool is_usable = false;

@@ -1,1 +1,12 @@
-# No programs of this folder yet.
+unit_tests += test_digest
+test_digest_SOURCES = tests/unit/test_digest.c
+unit_tests += test_reference
+test_reference_SOURCES = tests/unit/test_reference.c
+unit_tests += test_manifest
+test_manifest_SOURCES = tests/unit/test_manifest.c
+unit_tests += test_challenge
+test_challenge_SOURCES = tests/unit/test_challenge.c
+unit_tests += test_range
+test_range_SOURCES = tests/unit/test_range.c
+unit_tests += test_problem
+test_problem_SOURCES = tests/unit/test_problem.c
