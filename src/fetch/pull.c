@@ -18,6 +18,7 @@
 
 enum {
     TRIES_WITHOUT_PROGRESS = 4,
+    UNSIZED_MAX_BYTES = 128 << 20, /* of a blob whose size neither a manifest nor the answer states */
     CATCH_UP_SLICE = 8 << 20, /* hashed between two rounds of the fetch thread: a few milliseconds */
 };
 
@@ -33,6 +34,7 @@ struct blob_pull {
     struct timer flush;      /* wakes readers */
     uint64_t offset;         /* where the next body byte belongs */
     uint64_t skip;           /* bytes to pass over: a source without ranges sends from 0 */
+    bool has_size;           /* some answer stated it */
     bool progressed, refetched, is_answered; /* is_answered: an answer came to its end */
     unsigned failures;
 };
@@ -74,6 +76,7 @@ static int blob_head(void *cls, const struct head *head, struct error *e)
     }
     if (flow_set_size(p->flow, size, e) < 0)
         return error_prefix(e, "%s", p->upstream->url);
+    p->has_size = true;
     return 0;
 }
 
@@ -88,6 +91,8 @@ static int blob_body(void *cls, const void *bytes, size_t length, struct error *
     }
     if (length == 0)
         return 0;
+    if (p->offset + length > UNSIZED_MAX_BYTES && !p->has_size)
+        return error_set(e, ERR_CORRUPT, "%s states no size and sends more than %d bytes", p->upstream->url, UNSIZED_MAX_BYTES);
     if (flow_write(p->flow, p->offset, bytes, length, e) < 0)
         return -1;
     p->offset += length;
@@ -128,6 +133,8 @@ static void blob_answered(void *cls, const struct head *head, const struct error
     if (!why && flow_hole(p->flow, 0, &hole, &length) && length != UINT64_MAX) {
         error_set(&none, ERR_UPSTREAM, "%s sent less than the whole", p->upstream->url);
         why = &none;
+        if (!flow_size(p->flow, &length))
+            flow_restart(p->flow); /* it never stated a size: whatever that was, it was no blob */
     }
     if (!why) {
         p->is_answered = true;
@@ -299,6 +306,7 @@ static int judge(struct manifest_pull *p, const struct head *head, struct pulled
     if (p->is_head) {
         if (wanted)
             found->digest = *wanted;
+        found->has_size = head->content_length >= 0;
         found->size_bytes = head->content_length > 0 ? (uint64_t)head->content_length : 0;
         manifest_plain_type(slice_of(head->content_type), found->media_type);
         return 0;
@@ -309,6 +317,7 @@ static int judge(struct manifest_pull *p, const struct head *head, struct pulled
         return error_set(e, ERR_CORRUPT, "%s sent wrong bytes for %s %s: they are %s", p->upstream->url,
                          p->repository, p->reference, digest_print(&found->digest, text));
     }
+    found->has_size = true;
     found->size_bytes = p->body.length;
     found->bytes = str_text(&p->body);
     return 0;

@@ -26,6 +26,7 @@ void pull_blob(struct fetcher *f, struct upstream *u, const char *repository, st
 struct pulled {
     struct digest digest; /* algorithm 0: a HEAD that did not tell */
     uint64_t size_bytes;
+    bool has_size; /* false: a HEAD that did not tell */
     char media_type[MEDIA_TYPE_MAX + 1];
     const char *bytes; /* NULL for is_head */
     const struct manifest *manifest; /* NULL for is_head */

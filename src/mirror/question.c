@@ -81,6 +81,9 @@ static void finish_without(struct question *q, const struct error *why)
     if (a->kind != ASK_TAGS && a->kind != ASK_REFERRERS)
         known_fail_note(m->known, a->upstream->registry, a->repository, q->reference, is_gone);
     if (is_gone || !q->held || !a->tag[0]) {
+        if (!is_gone)
+            log_event(LOG_LEVEL_WARNING, "an upstream failed", LOG_S("upstream", a->upstream->url),
+                      LOG_S("repository", a->repository), LOG_S("reference", q->reference), LOG_S("error", why->text), LOG_END);
         finish_error(q, why);
         return;
     }
@@ -168,6 +171,17 @@ static void tag_was_told(void *cls, const struct pulled *p, const struct error *
     }
 }
 
+static void finish_flow(struct question *q)
+{
+    const struct ask *a = &q->ask;
+    bool joined;
+    q->answer->kind = ANSWER_FLOW;
+    q->answer->digest = a->digest;
+    q->answer->flow = question_flow(q->mirror, a->upstream, a->repository, &a->digest, -1, &joined);
+    q->answer->cache = joined ? CACHE_COLLAPSED : CACHE_STORED;
+    finish(q);
+}
+
 /* A HEAD by digest: is it there, may this repository have it? */
 static void digest_was_told(void *cls, const struct pulled *p, const struct error *why)
 {
@@ -177,10 +191,8 @@ static void digest_was_told(void *cls, const struct pulled *p, const struct erro
         get_manifest(q, q->reference);
         return;
     }
-    if (!why && head_is_useless(p, why)) {
-        struct error page;
-        error_set(&page, ERR_UPSTREAM, "%s answers with a web page", a->upstream->url);
-        finish_without(q, &page);
+    if (a->kind == ASK_BLOB && !q->held && (head_is_useless(p, why) || (!why && !p->has_size))) {
+        finish_flow(q);
         return;
     }
     if (why) {
@@ -200,12 +212,7 @@ static void digest_was_told(void *cls, const struct pulled *p, const struct erro
     } else if (a->is_head) {
         finish_head(q, &told);
     } else {
-        bool joined;
-        q->answer->kind = ANSWER_FLOW;
-        q->answer->digest = a->digest;
-        q->answer->flow = question_flow(q->mirror, a->upstream, a->repository, &a->digest, -1, &joined);
-        q->answer->cache = joined ? CACHE_COLLAPSED : CACHE_STORED;
-        finish(q);
+        finish_flow(q);
     }
 }
 

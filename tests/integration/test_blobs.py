@@ -267,6 +267,9 @@ def test_offsets_and_sizes_beyond_4_gib_are_right(fake, tranship):
         assert whole.read(1000) == (b"0123456789abcdef" * 63)[:1000]
         late.ask(path, headers={"Range": f"bytes={(4 << 30) + 5}-"})
         check_206(late.head(), (4 << 30) + 5, size - 1, size)
+        tranship.terminate()
+        tranship.terminate()  # before the rest of it comes
+        tranship.wait()
 
 
 @pytest.mark.threads

@@ -13,7 +13,7 @@ DATA = images.random_bytes(3_000_000, "stop")
 
 
 def run(*words, **environment):
-    return subprocess.run([binary(), *map(str, words)], capture_output=True, text=True, timeout=20,
+    return subprocess.run([binary(), *map(str, words)], capture_output=True, text=True, timeout=8,
                           env=clean_environment(**environment), check=False)
 
 
@@ -181,7 +181,7 @@ def accepts(mirror):
 
 @pytest.mark.threads
 def test_a_stop_with_questions_waiting_for_a_silent_upstream_ends(fake, start):
-    mirror = start(header_timeout="1s")
+    mirror = start(connect_timeout="500ms", header_timeout="500ms")
     fake.fault("registry", stall_before=True)
     clients = [mirror.wire() for _ in range(10)]
     for k, client in enumerate(clients):
