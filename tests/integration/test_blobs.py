@@ -268,6 +268,7 @@ def test_offsets_and_sizes_beyond_4_gib_are_right(fake, tranship):
         late.ask(path, headers={"Range": f"bytes={(4 << 30) + 5}-"})
         check_206(late.head(), (4 << 30) + 5, size - 1, size)
         tranship.terminate()
+        tranship.wait_log(lambda e: e.get("message") == "stopping")  # two pending signals are one
         tranship.terminate()  # before the rest of it comes
         tranship.wait()
 

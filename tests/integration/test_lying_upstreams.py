@@ -109,6 +109,7 @@ def test_an_endless_body_of_unknown_size_is_never_completed_and_does_not_outlive
             assert reply.status == 502
     assert lied_to.held() == set()
     lied_to.terminate()
+    lied_to.wait_log(lambda e: e.get("message") == "stopping")  # two pending signals are one
     lied_to.terminate()
     lied_to.wait()
 
