@@ -155,7 +155,8 @@ static void tag_was_told(void *cls, const struct pulled *p, const struct error *
     struct content *c = NULL;
     if (q->held && digest_equals(&q->held->digest, &p->digest))
         c = take(q->held);
-    else if (content_open(q->mirror->store, &p->digest, p->media_type, &c, NULL) == 1)
+    else if ((c = known_content(k, NULL, &p->digest, true)) ||
+             content_open(q->mirror->store, &p->digest, p->media_type, &c, NULL) == 1)
         known_put_hold(k, a->upstream->registry, a->repository, &p->digest, (int64_t)p->size_bytes, true);
     if (c || a->is_head)
         known_confirm_tag(k, a->upstream->registry, a->repository, a->tag, &p->digest, p->size_bytes, p->media_type);
