@@ -7,26 +7,31 @@ import pathlib
 import re
 import sys
 
-SEES = {"base": "", "oci": "base", "cache": "base oci", "upstream": "base oci", "fetch": "base oci cache upstream",
-        "mirror": "base oci cache upstream fetch", "serve": "base oci cache upstream fetch mirror",
-        "app": "base oci cache upstream fetch mirror serve", "cli": "base oci cache upstream fetch mirror serve app"}
-OWNERS = {"sqlite3.h": "cache", "curl/curl.h": "fetch", "microhttpd.h": "serve", "jansson.h": "base", "openssl/": "oci"}
+RANKS = {"base": 0, "oci": 1, "cache": 2, "upstream": 2, "fetch": 3, "mirror": 4, "serve": 5, "app": 6, "cli": 7}
+OWNERS = {"sqlite3.h": "cache", "curl/": "fetch", "microhttpd.h": "serve", "jansson.h": "base", "openssl/": "oci"}
+
+
+def complaints(folder, quote, target):
+    if folder not in RANKS:
+        yield f"the folder {folder} has no layer"
+        return
+    layer = target.partition("/")[0]
+    if quote == '"' and layer not in RANKS:
+        yield f'"{target}" is not written from src/'
+    if layer in RANKS and layer != folder and RANKS[layer] >= RANKS[folder]:
+        yield f"{folder} may not see {target}"
+    for header, owner in OWNERS.items():
+        if target.startswith(header) and folder != owner:
+            yield f"{target} belongs to {owner}"
+
 
 top = pathlib.Path(os.environ.get("top_srcdir") or pathlib.Path(__file__).resolve().parent.parent)
 wrong, seen = [], 0
-for path in sorted((top / "src").glob("*/*.[ch]")):
-    folder = path.parent.name
+for path in sorted((top / "src").rglob("*.[ch]")):
     for number, line in enumerate(path.read_text().splitlines(), 1):
-        found = re.match(r'#include ["<]([^">]+)[">]', line)
-        if not found:
-            continue
-        seen += 1
-        target = found[1]
-        layer = target.partition("/")[0]
-        if layer in SEES and layer != folder and layer not in SEES[folder].split():
-            wrong.append(f"{path}:{number}: {folder} may not see {target}")
-        for header, owner in OWNERS.items():
-            if target.startswith(header) and folder != owner:
-                wrong.append(f"{path}:{number}: {target} belongs to {owner}")
+        found = re.match(r'\s*#\s*include\s*(["<])([^">]+)', line)
+        if found:
+            seen += 1
+            wrong += [f"{path}:{number}: {what}" for what in complaints(path.parent.name, *found.groups())]
 print("\n".join(wrong) or f"{seen} includes, all downward")
 sys.exit(bool(wrong) or not seen)

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+# Each layer lists its own files: sources, headers and tables.
 include $(srcdir)/src/base/local.mk
 include $(srcdir)/src/oci/local.mk
 include $(srcdir)/src/cache/local.mk

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+# Each layer's file adds to unit_tests and names the sources of each program.
 include $(srcdir)/tests/unit/base.mk
 include $(srcdir)/tests/unit/oci.mk
 include $(srcdir)/tests/unit/cache.mk
@@ -7,5 +9,10 @@ include $(srcdir)/tests/unit/mirror.mk
 include $(srcdir)/tests/unit/serve.mk
 include $(srcdir)/tests/unit/app.mk
 
+if HAS_CMOCKA
 check_PROGRAMS += $(unit_tests)
 TESTS += $(unit_tests)
+else
+check-local:
+	@echo 'make check needs cmocka (Debian: libcmocka-dev); install it and configure again' >&2; exit 1
+endif

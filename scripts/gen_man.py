@@ -1,0 +1,109 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""gen_man.py: writes the parts of docs/man/tranship.1 that come from the tables of src (options, metrics).
+gen_man.py --check BINARY: writes nothing; fails when those parts are stale, or when what BINARY says with --help and
+what the page says differ."""
+
+import ast
+import difflib
+import pathlib
+import re
+import subprocess
+import sys
+
+TOP = pathlib.Path(__file__).resolve().parent.parent
+PAGE = TOP / "docs/man/tranship.1"
+
+
+def rows(table):
+    """(type, first field as a word, other fields…) of each row of a .def file."""
+    text = re.sub(r"/\*.*?\*/", "", (TOP / "src" / table).read_text(), flags=re.S)
+    for kind, name, rest in re.findall(r"^([A-Z]+)\((\w+),\s*(.*?)\)$", text, re.M | re.S):
+        yield (kind, name, *ast.literal_eval(f"({rest},)"))
+
+
+def duration(ms):
+    return next(f"{ms // unit}{word}" for unit, word in
+                ((86400000, "d"), (3600000, "h"), (60000, "m"), (1000, "s"), (1, "ms")) if ms % unit == 0 < ms or unit == 1)
+
+
+def size(n):
+    return next(f"{n >> shift}{word}" for shift, word in
+                ((40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB"), (0, "B")) if n % (1 << shift) == 0)
+
+
+def plain(text):
+    """Text that cannot be taken for a macro or an escape."""
+    return re.sub(r"^([.'])", r"\\&\1", text.replace("\\", "\\e"))
+
+
+def sentence(text):
+    return plain(text[0].upper() + text[1:] + ".")
+
+
+def options():
+    show = {"DURATION": duration, "SIZE": size, "NUMBER": str}
+    metavars = {"DURATION": "DURATION", "SIZE": "SIZE", "NUMBER": "N"}
+    yield ".Bl -tag -width Ds"
+    for kind, _, name, initial, *bounds, said in rows("app/config.def"):
+        metavar = metavars.get(kind) or bounds.pop()
+        yield f".It Fl -{name} Ar {metavar.replace('|', ' | ')}"
+        yield sentence(said)
+        if kind in show:
+            yield f"From\n.Ql {show[kind](bounds[0])}\nto\n.Ql {show[kind](bounds[1])} ."
+        if initial:
+            yield f"The default is\n.Ql {plain(initial)} ."
+    yield ".It Fl -help"
+    yield "Prints all this in short."
+    yield ".El"
+
+
+def metrics():
+    yield ".Bl -tag -width Ds"
+    for _, name, said in rows("base/metrics.def"):
+        yield f".It Li tranship_{name}\n{sentence(said)}"
+    yield ".El"
+
+
+def renewed(page):
+    for name, make in (("options", options), ("metrics", metrics)):
+        begin, end = (rf'.\" {word} of {name}, made by scripts/gen_man.py' for word in ("begin", "end"))
+        head, _, rest = page.partition(begin + "\n")
+        _, found, tail = rest.partition(end + "\n")
+        if not found:
+            sys.exit(f"{PAGE}: the lines that enclose the {name} are gone")
+        page = "\n".join([head + begin, *make(), end, ""]) + tail
+    return page
+
+
+def said_by(binary, *words):
+    return subprocess.run([binary, *words, "--help"], capture_output=True, text=True, check=True).stdout
+
+
+def against_help(page, binary):
+    """What is only in one of the two."""
+    commands = set(re.findall(r"^  (\w[\w-]*) ", said_by(binary), re.M))
+    in_page = set(re.findall(r"^\.Ss (\S+)$", page, re.M))
+    for name in commands ^ in_page:
+        yield f"command {name}: only in " + ("--help" if name in commands else "the manual")
+    in_help = {option for command in commands for option in re.findall(r"^  --([\w-]+)", said_by(binary, command), re.M)}
+    in_page = set(re.findall(r"^\.It Fl -([\w-]+)", page, re.M))
+    for name in in_help ^ in_page:
+        yield f"--{name}: only in " + ("--help" if name in in_help else "the manual")
+
+
+def main():
+    page = PAGE.read_text()
+    made = renewed(page)
+    if sys.argv[1:2] != ["--check"]:
+        PAGE.write_text(made)
+        return
+    wrong = list(difflib.unified_diff(page.splitlines(), made.splitlines(), "docs/man/tranship.1", "the tables",
+                                      lineterm=""))
+    wrong += sorted(against_help(page, sys.argv[2]))
+    print("\n".join(wrong) or "the manual agrees with the tables and with --help")
+    if wrong:
+        sys.exit("run scripts/gen_man.py and complete docs/man/tranship.1")
+
+
+main()
