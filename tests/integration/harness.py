@@ -40,6 +40,28 @@ def wait_until(claim, seconds=10, what="it"):
     return found
 
 
+def at_once(check, cases):
+    """check(case) for all of them side by side; fails with every case that did."""
+    failures = {}
+
+    def run(case):
+        try:
+            check(case)
+        except BaseException as failure:  # told below
+            failures[str(case)] = failure
+
+    threads = [threading.Thread(target=run, args=(case,)) for case in cases]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for case, failure in failures.items():
+        failure.add_note(f"case: {case}")
+    if failures:
+        print("failed:", *failures)
+        raise next(iter(failures.values()))
+
+
 class Tranship:
     """One run of `tranship serve` on a data folder. options: {"tag-ttl": "1s"}."""
 
@@ -96,6 +118,13 @@ class Tranship:
         if self.process.poll() is None:
             self.terminate()
         assert self.wait(seconds) == 0, f"exit {self.process.returncode}:\n{self.tail()}"
+
+    def end_at_once(self):
+        """The impatient end: a second SIGTERM once the first was heard."""
+        self.terminate()
+        self.wait_log(lambda e: e.get("message") == "stopping")
+        self.terminate()
+        self.wait(10)
 
     def kill(self):
         self.process.kill()
@@ -157,6 +186,10 @@ class Tranship:
 
     def wait_held(self, digest, seconds=10):
         wait_until(lambda: self.holds(digest), seconds, f"{digest} in blobs/")
+
+    def wait_hit(self, path, seconds=10):
+        """Until it is served as held: a moment after the file is there, when the index knows it too."""
+        wait_until(lambda: self.head(path).header("cache-status") == "tranship; hit", seconds, f"a hit on {path}")
 
     def held(self):
         """The digests under blobs/."""

@@ -6,7 +6,7 @@ import os
 import images
 import pytest
 import wire
-from harness import wait_until
+from harness import at_once, wait_until
 
 SIZE = 6_000_000
 DATA = images.random_bytes(SIZE, "filling")
@@ -60,8 +60,7 @@ def test_a_late_joiner_streams_from_what_is_here_and_says_collapsed(fake, mirror
         fault.release()
         assert second.read(SIZE // 2 + 1) == DATA[SIZE // 2 - 1:]
         assert first.read(SIZE // 2 + 1) == DATA[SIZE // 2 - 1:]
-    mirror.wait_held(DIGEST)
-    assert mirror.get(PATH).header("cache-status") == "tranship; hit"
+    mirror.wait_hit(PATH)
     assert fake.sent(DIGEST) == SIZE and len(fake.asked()) == 1
 
 
@@ -130,17 +129,23 @@ def test_a_resume_that_is_answered_with_200_is_used_from_its_offset_on(fake, mir
     assert mirror.blob_path(DIGEST).read_bytes() == DATA
 
 
-@pytest.mark.parametrize("lie", [{"range_shift": 1}, {"range_shift": -1}, {"range_total": SIZE + 1}, {"range_total": 5},
-                                 {"headers": {"Content-Range": None}}, {"headers": {"Content-Range": "bytes x"}}])
-def test_a_resume_with_a_wrong_content_range_never_corrupts(fake, mirror, lie):
-    fake.fault(BLOB, count=1, cut_after=1_000_000)
-    fault = fake.fault(BLOB, count=2, **lie)
-    reply = mirror.get(PATH)
-    assert fault.hits >= 1
-    assert reply.body == DATA or (reply.ending == wire.CUT and DATA.startswith(reply.body) and len(reply.body) < SIZE)
-    assert mirror.held() <= {DIGEST}
-    fake.heal()
-    assert mirror.get(PATH).body == DATA
+RESUME_LIES = [{"range_shift": 1}, {"range_shift": -1}, {"range_total": SIZE + 1}, {"range_total": 5},
+               {"headers": {"Content-Range": None}}, {"headers": {"Content-Range": "bytes x"}}]
+
+
+def test_a_resume_with_a_wrong_content_range_never_corrupts(fake, mirror):
+    def check(k):
+        data = images.random_bytes(SIZE, f"resume {k}")
+        digest = fake.add_blob("library/demo", data)
+        fake.fault(digest, count=1, cut_after=1_000_000)
+        fault = fake.fault(digest, count=2, **RESUME_LIES[k])
+        reply = mirror.blob("library/demo", digest)
+        assert fault.hits >= 1
+        assert reply.body == data or (reply.ending == wire.CUT and data.startswith(reply.body) and len(reply.body) < SIZE)
+        fault.count = 0
+        assert mirror.blob("library/demo", digest).body == data
+
+    at_once(check, range(len(RESUME_LIES)))
 
 
 def test_a_stalled_body_is_dropped_and_resumed(fake, start):

@@ -21,7 +21,7 @@ def test_the_first_pull_is_stored_and_the_next_a_hit(fake, tranship):
     image = fake.add("library/demo", images.image([b"x" * 3000]), "latest")
     for path in (PATH, f"/v2/library/demo/blobs/{image.layer}"):
         assert tranship.get(path).header("cache-status") == "tranship; fwd=uri-miss; stored"
-        tranship.wait_held(path.rsplit("/", 1)[1] if "blobs" in path else image.digest)
+        tranship.wait_hit(path)
         for method in (tranship.get, tranship.head):
             assert method(path).header("cache-status") == "tranship; hit"
     assert tranship.manifest("library/demo", image.digest).header("cache-status") == "tranship; hit"

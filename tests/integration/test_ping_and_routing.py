@@ -216,7 +216,7 @@ def tranship_exchange(tranship, path, method, body=b""):
     b"GET  HTTP/1.1\r\n\r\n", b"\x00\x01\x02\r\n\r\n", b"GET /v2/ HTTP/9.9\r\n\r\n", b"GET /v2/\r\n\r\n", b"\r\n\r\n\r\n",
     b"GET /v2/ HTTP/1.1\r\nBad Header\r\n\r\n", b"GET * HTTP/1.1\r\nHost: x\r\n\r\n"])
 def test_broken_requests_never_reach_the_upstream_and_leave_the_server_well(fake, tranship, raw):
-    with tranship.wire(timeout=5) as wire:
+    with tranship.wire(timeout=0.5) as wire:
         wire.send(raw)
         try:
             wire.read(1 << 16)
@@ -237,7 +237,7 @@ def test_every_answer_has_its_own_request_id_which_the_log_repeats(fake, transhi
 
 def test_each_request_is_one_log_line_that_says_what_came_from_where(fake, tranship, demo):
     mark = tranship.blob("demo", demo.layer).header("x-request-id")
-    tranship.drain_log()
+    tranship.wait_log(lambda e: mark in e.values())
     lines = [e for e in tranship.log() if mark in e.values() and str(len(demo.blobs[demo.layer])) in map(str, e.values())]
     assert len(lines) == 1, tranship.stderr
     words = " ".join(map(str, lines[0].values()))
