@@ -13,6 +13,7 @@
 #include "base/metrics.h"
 #include "base/str.h"
 #include "fetch/inside.h"
+#include "fetch/redirect.h"
 #include "oci/challenge.h"
 #include "upstream/token.h"
 #include "upstream/upstream.h"
@@ -32,12 +33,23 @@ struct token_wait {
     struct fetcher *fetcher;
     const struct upstream *upstream;
     char *realm, *service, *scope;
+    char *url; /* redirected there; NULL: the realm */
+    unsigned hops;
     bool has_credentials, is_post, is_plain_fine, is_public_only;
     struct timer begin;
     struct transfer *transfer;
     struct str body;
     TAILQ_HEAD(, authorization) askers;
 };
+
+/* A registry on the internet may not send us about in private networks, but for its own host. */
+static bool is_to_be_public(const struct upstream *u, const char *url)
+{
+    struct url_origin ours, theirs;
+    return !u->is_private && !(upstream_url_origin(u->url, &ours) &&
+                               upstream_url_origin(url, &theirs) &&
+                               upstream_same_origin(&ours, &theirs));
+}
 
 static struct token_key key_of(const struct token_wait *w)
 {
@@ -62,6 +74,7 @@ static void finish(struct token_wait *w, const char *token, const struct error *
     free(w->realm);
     free(w->service);
     free(w->scope);
+    free(w->url);
     free(w);
 }
 
@@ -89,6 +102,33 @@ static void refused(struct token_wait *w, const struct head *head)
     finish(w, NULL, &e);
 }
 
+/* The user and password of a registry are given to its own realm only, however it is reached. */
+static void follow(struct token_wait *w, const struct head *head)
+{
+    struct error e;
+    struct token_key key = key_of(w);
+    char *next = NULL;
+    autofree char *from = w->url ? alloc_string(w->url) : token_url(&key);
+    if (++w->hops > REDIRECT_MAX_HOPS)
+        error_set(&e, ERR_UPSTREAM, "too many redirects");
+    else
+        next = redirect_resolve(from, head->location, &e);
+    if (next && w->has_credentials && !upstream_trusts_realm(w->upstream, next)) {
+        error_set(&e, ERR_UPSTREAM, "a redirect to a host that may not see the password");
+        free(next);
+        next = NULL;
+    }
+    if (!next) {
+        error_prefix(&e, "the token service of %s", w->upstream->url);
+        finish(w, NULL, &e);
+        return;
+    }
+    free(w->url);
+    w->url = next;
+    w->is_public_only = is_to_be_public(w->upstream, next);
+    fetcher_set_timer(w->fetcher, &w->begin, 0);
+}
+
 static void on_done(void *cls, const struct head *head, const struct error *why)
 {
     struct token_wait *w = cls;
@@ -104,6 +144,10 @@ static void on_done(void *cls, const struct head *head, const struct error *why)
     if ((head->status == 404 || head->status == 405) && w->has_credentials && !w->is_post) {
         w->is_post = true;
         fetcher_set_timer(w->fetcher, &w->begin, 0);
+        return;
+    }
+    if (redirect_is(head->status) && !w->is_post) {
+        follow(w, head);
         return;
     }
     if (head->status != 200) {
@@ -140,7 +184,9 @@ static void ask(struct timer *t)
     struct token_wait *w = (struct token_wait *)((char *)t - offsetof(struct token_wait, begin));
     struct error e;
     struct token_key key = key_of(w);
-    autofree char *url = w->is_post ? alloc_string(w->realm) : token_url(&key);
+    autofree char *url = w->is_post ? alloc_string(w->realm)
+                         : w->url   ? alloc_string(w->url)
+                                    : token_url(&key);
     autofree char *form = w->is_post ? form_of(w) : NULL;
     autofree char *basic = w->has_credentials && !w->is_post
                                ? token_basic(w->upstream->username, w->upstream->password)
@@ -193,7 +239,6 @@ authorization_ask(struct fetcher *f, const struct upstream *u, const struct chal
                   bool is_foreign, const char *scope,
                   void (*done)(void *cls, const char *token, const struct error *why), void *cls)
 {
-    struct url_origin ours, realm;
     bool has_credentials = u->username && !is_foreign && upstream_trusts_realm(u, c->realm);
     struct token_key key = {c->realm, c->service, scope, has_credentials ? u->username : ""};
     struct token_wait *w = find(f, &key, u);
@@ -209,9 +254,7 @@ authorization_ask(struct fetcher *f, const struct upstream *u, const struct chal
         w->scope = alloc_string(scope);
         w->has_credentials = has_credentials;
         w->is_plain_fine = strncasecmp(u->url, "http:", 5) == 0;
-        w->is_public_only = !u->is_private && !(upstream_url_origin(u->url, &ours) &&
-                                                upstream_url_origin(c->realm, &realm) &&
-                                                upstream_same_origin(&ours, &realm));
+        w->is_public_only = is_to_be_public(u, c->realm);
         TAILQ_INIT(&w->askers);
         w->next = f->token_waits;
         f->token_waits = w;
@@ -230,10 +273,11 @@ void authorization_cancel(struct authorization *a)
 }
 
 void authorization_forget(struct fetcher *f, const struct upstream *u, const struct challenge *c,
-                          const char *scope)
+                          bool is_foreign, const char *scope, const char *token)
 {
-    bool has_credentials = u->username && upstream_trusts_realm(u, c->realm);
+    bool has_credentials = u->username && !is_foreign && upstream_trusts_realm(u, c->realm);
     struct token_key key = {c->realm, c->service, scope, has_credentials ? u->username : ""};
-    if (c->scheme == CHALLENGE_BEARER)
+    const char *cached = tokens_get(f->tokens, &key, clock_mono_ms());
+    if (cached && strcmp(cached, token) == 0)
         tokens_forget(f->tokens, &key);
 }

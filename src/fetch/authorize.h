@@ -21,8 +21,8 @@ authorization_ask(struct fetcher *f, const struct upstream *u, const struct chal
                   bool is_foreign, const char *scope,
                   void (*done)(void *cls, const char *token, const struct error *why), void *cls);
 void authorization_cancel(struct authorization *a); /* without done */
-/* The cached token was refused. */
+/* That token was refused: it goes from the cache, unless a newer one is there already. */
 void authorization_forget(struct fetcher *f, const struct upstream *u, const struct challenge *c,
-                          const char *scope);
+                          bool is_foreign, const char *scope, const char *token);
 
 #endif

@@ -3,7 +3,6 @@
  * along. The path of a URL may be shown, its query never: signed URLs are secrets. */
 #include "fetch/exchange.h"
 
-#include <curl/curl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,11 +13,12 @@
 #include "base/str.h"
 #include "fetch/authorize.h"
 #include "fetch/inside.h"
+#include "fetch/redirect.h"
 #include "oci/problem.h"
 #include "upstream/token.h"
 #include "upstream/upstream.h"
 
-enum { MAX_HOPS = 10, ERROR_BODY_MAX = 64 << 10, ERROR_PAGE_MAX = 4 << 20 };
+enum { ERROR_BODY_MAX = 64 << 10, ERROR_PAGE_MAX = 4 << 20 };
 
 struct exchange {
     struct fetcher *fetcher;
@@ -29,7 +29,9 @@ struct exchange {
     bool is_foreign;                  /* redirected to another origin than the upstream's */
     struct challenge foreign;         /* of that origin */
     bool has_asked_again, has_pinged; /* one re-authentication an exchange, at each origin */
+    bool has_widened;                 /* and one more with the scope that a registry insists on */
     bool sent_basic;
+    char *sent_token; /* NULL: none */
     bool is_passing; /* the final answer: goes to the caller */
     char scope[600];
     struct timer begin;
@@ -50,6 +52,7 @@ static void release(struct exchange *x)
     free(x->path);
     free(x->accept);
     free(x->url);
+    free(x->sent_token);
     free(x);
 }
 
@@ -70,12 +73,26 @@ void exchange_cancel(struct exchange *x)
     release(x);
 }
 
-static enum error_kind kind_of(int status)
+/* A 401 or 403 tells that there is no such repository for us only if a registry says it: not the
+ * page of a firewall, nor a CDN whose signed URL went stale. */
+static bool is_registrys_word(const struct exchange *x, const struct head *head, const char *code)
 {
-    switch (status) {
+    if (code[0])
+        return true;
+    if (x->is_foreign)
+        return strncasecmp(head->content_type, "application/json", 16) == 0;
+    return strncasecmp(head->content_type, "text/html", 9) != 0;
+}
+
+static enum error_kind kind_of(const struct exchange *x, const struct head *head, const char *code)
+{
+    switch (head->status) {
     case 401:
+        if (x->sent_basic)
+            return ERR_CREDENTIALS;
+        return is_registrys_word(x, head, code) ? ERR_NAME_UNKNOWN : ERR_UPSTREAM;
     case 403:
-        return ERR_NAME_UNKNOWN;
+        return is_registrys_word(x, head, code) ? ERR_NAME_UNKNOWN : ERR_UPSTREAM;
     case 404:
         return ERR_NOT_FOUND;
     case 416:
@@ -92,9 +109,7 @@ static void finish_status(struct exchange *x, const struct head *head)
     struct error e;
     char code[64] = "", message[160] = "";
     problem_read(str_text(&x->body), x->body.length, code, sizeof code, message, sizeof message);
-    enum error_kind kind = kind_of(head->status);
-    if (x->sent_basic && !x->is_foreign && kind == ERR_NAME_UNKNOWN && head->status == 401)
-        kind = ERR_CREDENTIALS;
+    enum error_kind kind = kind_of(x, head, code);
     error_set(&e, kind, "%s answered %d for %.*s%s%s%s", x->request.upstream->url, head->status,
               (int)strcspn(x->path, "?"), x->path,
               kind == ERR_CREDENTIALS ? ": it rejects the configured user and password" : "",
@@ -109,55 +124,29 @@ static void finish_error(struct exchange *x, const struct head *head, enum error
 {
     struct error e;
     error_set(&e, kind, "%s: %s", x->request.upstream->url, what);
+    e.upstream_status = head->status;
     finish(x, head, &e);
 }
 
 /* --- redirects -------------------------------------------------------------------------------- */
 
-/* Owned by the caller; NULL if it is no http(s) URL. */
-static char *resolve(const char *base, const char *location)
-{
-    char *text = NULL, *result = NULL;
-    const char *colon = strstr(location, "://");
-    if (colon && colon == location + strcspn(location, "/?:") && strncasecmp(location, "http", 4) != 0)
-        return NULL;
-    CURLU *u = curl_url();
-    if (u && curl_url_set(u, CURLUPART_URL, base, 0) == CURLUE_OK &&
-        curl_url_set(u, CURLUPART_URL, location, 0) == CURLUE_OK &&
-        curl_url_set(u, CURLUPART_FRAGMENT, NULL, 0) == CURLUE_OK &&
-        curl_url_get(u, CURLUPART_URL, &text, 0) == CURLUE_OK)
-        result = alloc_string(text);
-    curl_free(text);
-    curl_url_cleanup(u);
-    struct url_origin origin;
-    if (result && !upstream_url_origin(result, &origin)) {
-        free(result);
-        return NULL;
-    }
-    return result;
-}
-
 static void follow(struct exchange *x, const struct head *head)
 {
     struct url_origin ours, from, to;
-    if (!head->location[0] || ++x->hops > MAX_HOPS) {
-        finish_error(x, head, ERR_UPSTREAM,
-                     head->location[0] ? "too many redirects" : "a redirect without an address");
-        return;
-    }
-    char *next = resolve(x->url, head->location);
+    struct error e;
+    char *next = NULL;
+    if (++x->hops > REDIRECT_MAX_HOPS)
+        error_set(&e, ERR_UPSTREAM, "too many redirects");
+    else
+        next = redirect_resolve(x->url, head->location, &e);
     if (!next) {
-        finish_error(x, head, ERR_UPSTREAM,
-                     "a redirect to something that is not http or https is refused");
+        error_prefix(&e, "%s", x->request.upstream->url);
+        e.upstream_status = head->status;
+        finish(x, head, &e);
         return;
     }
     upstream_url_origin(x->url, &from);
     upstream_url_origin(next, &to);
-    if (strcmp(from.scheme, "https") == 0 && strcmp(to.scheme, "https") != 0) {
-        free(next);
-        finish_error(x, head, ERR_UPSTREAM, "a redirect from https to http is refused");
-        return;
-    }
     if (!upstream_same_origin(&from, &to)) {
         x->has_asked_again = false;
         memset(&x->foreign, 0, sizeof x->foreign);
@@ -207,26 +196,29 @@ static void refused(struct exchange *x, const struct head *head)
 {
     struct upstream *u = x->request.upstream;
     const struct challenge *c = &head->challenge;
+    if (x->sent_token)
+        authorization_forget(x->fetcher, u, x->is_foreign ? &x->foreign : &u->challenge,
+                             x->is_foreign, x->scope, x->sent_token);
     bool is_known = c->scheme == CHALLENGE_BEARER ||
                     (c->scheme == CHALLENGE_BASIC && u->username && !x->is_foreign);
     if (!x->is_foreign && c->scheme == CHALLENGE_NONE && !x->has_pinged && !x->has_asked_again) {
         ping(x);
         return;
     }
-    if (x->has_asked_again || !is_known) {
+    bool is_other_scope = strcmp(c->error, "insufficient_scope") == 0 && !x->has_widened &&
+                          challenge_scope_names(c->scope, x->repository) &&
+                          strcmp(c->scope, x->scope) != 0;
+    if ((x->has_asked_again && !is_other_scope) || !is_known) {
         finish_status(x, head);
         return;
     }
     x->has_asked_again = true;
-    if (strcmp(c->error, "insufficient_scope") == 0 &&
-        challenge_scope_names(c->scope, x->repository))
-        slice_copy(slice_of(c->scope), x->scope, sizeof x->scope);
-    if (x->is_foreign) {
+    if (is_other_scope)
+        x->has_widened = slice_copy(slice_of(c->scope), x->scope, sizeof x->scope);
+    if (x->is_foreign)
         x->foreign = *c;
-    } else {
-        authorization_forget(x->fetcher, u, &u->challenge, x->scope);
+    else
         u->challenge = *c;
-    }
     step(x);
 }
 
@@ -239,8 +231,6 @@ static int on_head(void *cls, const struct head *head, struct error *e)
     if (!x->is_foreign && upstream_is_private_address(head->primary_ip))
         u->is_private = true; /* it lives there by the operator's own choice */
     x->is_passing = head->status == 200 || (head->status == 206 && x->request.has_range);
-    if (head->has_two_lengths)
-        return error_set(e, ERR_UPSTREAM, "%s stated two lengths for one answer", u->url);
     if (!x->is_passing)
         return 0;
     if (head->content_encoding[0] && strcasecmp(head->content_encoding, "identity") != 0)
@@ -267,13 +257,11 @@ static void on_done(void *cls, const struct head *head, const struct error *why)
 {
     struct exchange *x = cls;
     x->transfer = NULL;
-    bool is_redirect = head->status == 301 || head->status == 302 || head->status == 303 ||
-                       head->status == 307 || head->status == 308;
     if (why)
         finish(x, head, why);
     else if (x->is_passing)
         finish(x, head, NULL);
-    else if (is_redirect)
+    else if (redirect_is(head->status))
         follow(x, head);
     else if (head->status == 401)
         refused(x, head);
@@ -310,9 +298,13 @@ static void authorized(void *cls, const char *token, const struct error *why)
     struct exchange *x = cls;
     x->authorization = NULL;
     if (why) {
+        /* Its service may have moved: the next one asks the registry first. */
+        if (!x->is_foreign && (why->kind == ERR_UPSTREAM || why->kind == ERR_TIMEOUT))
+            x->request.upstream->challenge.scheme = CHALLENGE_NONE;
         finish(x, NULL, why);
         return;
     }
+    x->sent_token = alloc_string(token);
     autofree char *credential = alloc_format("Bearer %s", token);
     send_request(x, credential);
 }
@@ -322,6 +314,8 @@ static void step(struct exchange *x)
     struct upstream *u = x->request.upstream;
     const struct challenge *c = x->is_foreign ? &x->foreign : &u->challenge;
     x->sent_basic = false;
+    free(x->sent_token);
+    x->sent_token = NULL;
     if (c->scheme == CHALLENGE_BEARER && x->repository[0]) {
         x->authorization =
             authorization_ask(x->fetcher, u, c, x->is_foreign, x->scope, authorized, x);

@@ -145,13 +145,16 @@ struct fetcher *fetcher_start(const struct fetcher_options *o, struct error *e)
     f->tokens = tokens_new();
     f->mailbox = mailbox_new(MAILBOX_LIMIT, wake, f);
     f->multi = curl_multi_init();
-    if (!f->multi)
+    f->share = curl_share_init();
+    if (!f->multi || !f->share)
         abort();
+    curl_share_setopt(f->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
     curl_multi_setopt(f->multi, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
     curl_multi_setopt(f->multi, CURLMOPT_MAXCONNECTS, (long)o->max_transfers);
     if (thread_start(&f->thread, "fetch", loop, f, e) == 0)
         return f;
     curl_multi_cleanup(f->multi);
+    curl_share_cleanup(f->share);
     mailbox_close(f->mailbox);
     mailbox_free(f->mailbox);
     tokens_free(f->tokens);
@@ -166,6 +169,7 @@ void fetcher_stop(struct fetcher *f)
     curl_multi_wakeup(f->multi);
     pthread_join(f->thread, NULL);
     curl_multi_cleanup(f->multi);
+    curl_share_cleanup(f->share);
     mailbox_free(f->mailbox);
     tokens_free(f->tokens);
     free(f->user_agent);

@@ -30,6 +30,7 @@ struct fetcher {
     char *user_agent;
     struct mailbox *mailbox;
     CURLM *multi;
+    CURLSH *share; /* TLS sessions: the multi handle does not carry them over */
     pthread_t thread;
     bool is_stopping; /* atomic */
     struct timers timers;

@@ -17,6 +17,7 @@
 #include "base/metrics.h"
 #include "base/str.h"
 #include "fetch/inside.h"
+#include "fetch/proxy.h"
 #include "upstream/upstream.h"
 
 enum {
@@ -37,7 +38,8 @@ struct transfer {
     struct timer watch;
     struct head head;
     struct error error;
-    bool is_running, is_proxied, has_head, has_failed;
+    const char *proxy; /* NULL: none */
+    bool is_running, is_chunked, has_head, has_failed;
     size_t header_bytes;
     uint64_t received;
     int64_t progress_ms;
@@ -75,14 +77,27 @@ static int64_t read_rate(struct slice value)
     return slice_u64(slice_trim(number), INT64_MAX, &n) ? (int64_t)n : -1;
 }
 
-static void read_header(struct head *h, struct slice name, struct slice value)
+/* Two lengths that differ: nobody can tell where the body ends (RFC 9112 section 6.3). */
+static bool read_length(struct transfer *t, struct slice value)
 {
     uint64_t n;
-    if (slice_equals_nocase(name, "content-length")) {
-        if (slice_u64(value, INT64_MAX, &n))
-            h->has_two_lengths = h->has_two_lengths || (h->content_length >= 0 && h->content_length != (int64_t)n);
-        if (slice_u64(value, INT64_MAX, &n))
-            h->content_length = (int64_t)n;
+    if (slice_u64(value, INT64_MAX, &n) &&
+        (t->head.content_length < 0 || t->head.content_length == (int64_t)n)) {
+        t->head.content_length = (int64_t)n;
+        return true;
+    }
+    t->has_failed = true;
+    error_set(&t->error, ERR_UPSTREAM, "%s states a length that makes no sense", t->shown);
+    return false;
+}
+
+static bool read_header(struct transfer *t, struct slice name, struct slice value)
+{
+    struct head *h = &t->head;
+    if (slice_equals_nocase(name, "content-length"))
+        return read_length(t, value);
+    if (slice_equals_nocase(name, "transfer-encoding")) {
+        t->is_chunked = true;
     } else if (slice_equals_nocase(name, "content-type")) {
         copy_value(value, h->content_type, sizeof h->content_type);
     } else if (slice_equals_nocase(name, "content-encoding")) {
@@ -106,20 +121,15 @@ static void read_header(struct head *h, struct slice name, struct slice value)
     } else if (slice_equals_nocase(name, "www-authenticate")) {
         challenge_read(value, &h->challenge);
     }
+    return true;
 }
 
-static void reset_head(struct head *h)
+static void reset_head(struct transfer *t)
 {
+    struct head *h = &t->head;
     memset(h, 0, sizeof *h);
     h->content_length = h->rate_limit = h->rate_remaining = -1;
-}
-
-static bool refuse_private(struct transfer *t, const char *address)
-{
-    t->has_failed = true;
-    error_set(&t->error, ERR_UPSTREAM, "%s leads to the private address %s, which is refused",
-              t->shown, address);
-    return false;
+    t->is_chunked = false;
 }
 
 static bool head_complete(struct transfer *t)
@@ -129,13 +139,12 @@ static bool head_complete(struct transfer *t)
     curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
     curl_easy_getinfo(t->easy, CURLINFO_PRIMARY_IP, &ip);
     t->head.status = (int)status;
-    if (ip && !t->is_proxied)
+    if (ip && !t->proxy)
         copy_value(slice_of(ip), t->head.primary_ip, sizeof t->head.primary_ip);
     if (status < 200)
         return true; /* 100 Continue and the like: the real one follows */
-    /* A connection that another transfer was allowed to open is shared without asking. */
-    if (t->request.public_only && upstream_is_private_address(t->head.primary_ip))
-        return refuse_private(t, t->head.primary_ip);
+    if (t->is_chunked)
+        t->head.content_length = -1; /* what ends the body is not what was stated */
     t->has_head = true;
     t->progress_ms = clock_mono_ms();
     fetcher_set_timer(t->fetcher, &t->watch, t->fetcher->options.stall_timeout_ms);
@@ -162,11 +171,11 @@ static size_t on_header(char *at, size_t each, size_t count, void *cls)
            (line.at[line.length - 1] == '\n' || line.at[line.length - 1] == '\r'))
         line.length--;
     if (slice_starts(line, "HTTP/") && !t->has_head)
-        reset_head(&t->head);
+        reset_head(t);
     else if (line.length == 0 && !t->has_head)
         return head_complete(t) ? length : 0;
     else if (!t->has_head && slice_cut(line, ':', &name, &value))
-        read_header(&t->head, name, slice_trim(value));
+        return read_header(t, name, slice_trim(value)) ? length : 0;
     return length;
 }
 
@@ -187,33 +196,49 @@ static size_t on_body(char *at, size_t each, size_t count, void *cls)
 
 /* --- addresses -------------------------------------------------------------------------------- */
 
+static void refuse_private(struct transfer *t, const char *address)
+{
+    t->has_failed = true;
+    error_set(&t->error, ERR_UPSTREAM, "%s leads to the private address %s, which is refused",
+              t->shown, address);
+}
+
 static curl_socket_t open_socket(void *cls, curlsocktype purpose, struct curl_sockaddr *a)
 {
-    struct transfer *t = cls;
+    const void *at = &a->addr;
+    const struct sockaddr_in *v4 = at;
+    const struct sockaddr_in6 *v6 = at;
     char text[INET6_ADDRSTRLEN] = "";
     (void)purpose;
     if (a->family == AF_INET)
-        inet_ntop(AF_INET, &((struct sockaddr_in *)(void *)&a->addr)->sin_addr, text, sizeof text);
+        inet_ntop(AF_INET, &v4->sin_addr, text, sizeof text);
     else if (a->family == AF_INET6)
-        inet_ntop(AF_INET6, &((struct sockaddr_in6 *)(void *)&a->addr)->sin6_addr, text,
-                  sizeof text);
+        inet_ntop(AF_INET6, &v6->sin6_addr, text, sizeof text);
     if (upstream_is_private_address(text)) {
-        refuse_private(t, text);
+        refuse_private(cls, text);
         return CURL_SOCKET_BAD;
     }
     return socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
 }
 
-static bool may_go_through_a_proxy(void)
+/* A connection that another transfer was allowed to open is shared without open_socket. */
+static int before_request(void *cls, char *ip, char *own_ip, int port, int own_port)
 {
-    static const char *const names[] = {"https_proxy", "HTTPS_PROXY", "all_proxy",
-                                        "ALL_PROXY",   "http_proxy",  "HTTP_PROXY"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        const char *value = getenv(names[i]);
-        if (value && value[0])
-            return true;
-    }
-    return false;
+    (void)own_ip;
+    (void)port;
+    (void)own_port;
+    if (!upstream_is_private_address(ip))
+        return CURL_PREREQFUNC_OK;
+    refuse_private(cls, ip);
+    return CURL_PREREQFUNC_ABORT;
+}
+
+/* A proxy resolves names itself: there the name is all that can be looked at. */
+static bool is_private_name(const char *host)
+{
+    size_t n = strlen(host);
+    return upstream_is_private_address(host) || strcmp(host, "localhost") == 0 ||
+           (n > 10 && strcmp(host + n - 10, ".localhost") == 0);
 }
 
 /* --- time ------------------------------------------------------------------------------------- */
@@ -245,12 +270,31 @@ static void add_header(struct transfer *t, const char *name, const char *value)
     t->headers = curl_slist_append(t->headers, line);
 }
 
-/* libcurl reads http_proxy in lower case only, for the sake of CGI programs, which this is not. */
-static void set_plain_proxy(struct transfer *t)
+/* libcurl keeps the parsed authorities for the next connection only if there is no folder of them:
+ * that saves 19 ms of this thread for each. The default folder repeats the default file. */
+static void set_trust(CURL *c)
 {
-    const char *lower = getenv("http_proxy"), *upper = getenv("HTTP_PROXY");
-    if (strncasecmp(t->url, "http://", 7) == 0 && upper && upper[0] && !(lower && lower[0]))
-        curl_easy_setopt(t->easy, CURLOPT_PROXY, upper);
+    const char *file = getenv("SSL_CERT_FILE"), *folder = getenv("SSL_CERT_DIR");
+    const char *usual = curl_version_info(CURLVERSION_NOW)->cainfo;
+    if (file && file[0])
+        curl_easy_setopt(c, CURLOPT_CAINFO, file);
+    if (folder && folder[0])
+        curl_easy_setopt(c, CURLOPT_CAPATH, folder);
+    else if (!(file && file[0]) && usual && access(usual, R_OK) == 0)
+        curl_easy_setopt(c, CURLOPT_CAPATH, NULL);
+}
+
+static void set_way(struct transfer *t)
+{
+    CURL *c = t->easy;
+    curl_easy_setopt(c, CURLOPT_PROXY, t->proxy ? t->proxy : "");
+    curl_easy_setopt(c, CURLOPT_NOPROXY, "");
+    if (!t->request.public_only || t->proxy)
+        return;
+    curl_easy_setopt(c, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+    curl_easy_setopt(c, CURLOPT_OPENSOCKETDATA, t);
+    curl_easy_setopt(c, CURLOPT_PREREQFUNCTION, before_request);
+    curl_easy_setopt(c, CURLOPT_PREREQDATA, t);
 }
 
 static void set_headers(struct transfer *t)
@@ -279,7 +323,6 @@ static void prepare(struct transfer *t)
 {
     const struct transfer_request *r = &t->request;
     CURL *c = t->easy;
-    const char *ca_file = getenv("SSL_CERT_FILE"), *ca_folder = getenv("SSL_CERT_DIR");
     curl_easy_setopt(c, CURLOPT_URL, t->url);
     curl_easy_setopt(c, CURLOPT_PRIVATE, t);
     curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
@@ -296,30 +339,21 @@ static void prepare(struct transfer *t)
     curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(c, CURLOPT_WRITEDATA, t);
     curl_easy_setopt(c, CURLOPT_TCP_KEEPALIVE, 1L);
-    if (ca_file && ca_file[0])
-        curl_easy_setopt(c, CURLOPT_CAINFO, ca_file);
-    if (ca_folder && ca_folder[0])
-        curl_easy_setopt(c, CURLOPT_CAPATH, ca_folder);
+    curl_easy_setopt(c, CURLOPT_SHARE, t->fetcher->share);
+    set_trust(c);
     if (r->is_head)
         curl_easy_setopt(c, CURLOPT_NOBODY, 1L);
     if (r->post_body)
         curl_easy_setopt(c, CURLOPT_COPYPOSTFIELDS, r->post_body);
-    set_plain_proxy(t);
-    if (r->public_only && !t->is_proxied) {
-        curl_easy_setopt(c, CURLOPT_OPENSOCKETFUNCTION, open_socket);
-        curl_easy_setopt(c, CURLOPT_OPENSOCKETDATA, t);
-    }
+    set_way(t);
     set_headers(t);
 }
 
-/* The host is known from now until its last transfer is gone. NULL if the URL has none. */
-static struct host *host_of(struct fetcher *f, const char *url)
+/* The host is known from now until its last transfer is gone. */
+static struct host *host_of(struct fetcher *f, const struct url_origin *o)
 {
-    struct url_origin o;
     struct host *h;
-    if (!upstream_url_origin(url, &o))
-        return NULL;
-    autofree char *name = alloc_format("%s://%s:%u", o.scheme, o.host, o.port);
+    autofree char *name = alloc_format("%s://%s:%u", o->scheme, o->host, o->port);
     HASH_FIND_STR(f->hosts, name, h);
     if (h)
         return h;
@@ -339,35 +373,44 @@ static void host_release(struct fetcher *f, struct host *h)
     free(h);
 }
 
-struct transfer *transfer_start(struct fetcher *f, const struct transfer_request *r,
-                                struct error *e)
+static struct transfer *make(struct fetcher *f, const struct transfer_request *r,
+                             const struct url_origin *o)
 {
-    if (fetcher_is_stopping(f))
-        return error_set(e, ERR_STOPPING, "the mirror is stopping"), NULL;
-    if (!r->plain_http_allowed && strncasecmp(r->url, "https://", 8) != 0)
-        return error_set(e, ERR_UPSTREAM, "an address that is not https is refused"), NULL;
-    struct host *host = host_of(f, r->url);
-    if (!host)
-        return error_set(e, ERR_UPSTREAM, "an address without a host, or with a user, is refused"),
-               NULL;
     struct transfer *t = alloc_zero(sizeof *t);
     t->fetcher = f;
-    t->host = host;
+    t->host = host_of(f, o);
     t->request = *r;
     t->url = alloc_string(r->url);
     t->shown = slice_dup(slice_sub(slice_of(r->url), 0, strcspn(r->url, "?#")));
-    t->is_proxied = may_go_through_a_proxy();
+    t->proxy = proxy_for(o);
     t->watch.run = watch;
     t->easy = curl_easy_init();
     if (!t->easy)
         abort();
-    reset_head(&t->head);
+    reset_head(t);
     prepare(t);
-    TAILQ_INSERT_TAIL(&host->waiting, t, next);
-    metric_add(transfers, 1);
     /* The strings were the caller's. */
     t->request.url = t->request.accept = t->request.authorization = t->request.if_range =
         t->request.post_body = NULL;
+    return t;
+}
+
+struct transfer *transfer_start(struct fetcher *f, const struct transfer_request *r,
+                                struct error *e)
+{
+    struct url_origin o;
+    if (fetcher_is_stopping(f))
+        return error_set(e, ERR_STOPPING, "the mirror is stopping"), NULL;
+    if (!upstream_url_origin(r->url, &o))
+        return error_set(e, ERR_UPSTREAM, "an address without a host, or with a user, is refused"),
+               NULL;
+    if (!r->plain_http_allowed && strcmp(o.scheme, "https") != 0)
+        return error_set(e, ERR_UPSTREAM, "an address that is not https is refused"), NULL;
+    if (r->public_only && is_private_name(o.host))
+        return error_set(e, ERR_UPSTREAM, "the private address %s is refused", o.host), NULL;
+    struct transfer *t = make(f, r, &o);
+    TAILQ_INSERT_TAIL(&t->host->waiting, t, next);
+    metric_add(transfers, 1);
     transfer_begin_waiting(f);
     return t;
 }
@@ -386,22 +429,21 @@ static void begin(struct transfer *t)
     curl_multi_add_handle(f->multi, t->easy);
 }
 
+/* The host with the fewest under way comes first: a long queue for one delays no other. */
 void transfer_begin_waiting(struct fetcher *f)
 {
-    struct host *h, *after;
-    bool has_begun;
-    do { /* one of each host in turn */
-        has_begun = false;
+    while (f->running_count < f->options.max_transfers) {
+        struct host *h, *after, *best = NULL;
         HASH_ITER(hh, f->hosts, h, after)
         {
-            struct transfer *t = TAILQ_FIRST(&h->waiting);
-            if (!t || h->running >= f->options.max_per_host ||
-                f->running_count >= f->options.max_transfers)
-                continue;
-            begin(t);
-            has_begun = true;
+            if (!TAILQ_EMPTY(&h->waiting) && h->running < f->options.max_per_host &&
+                (!best || h->running < best->running))
+                best = h;
         }
-    } while (has_begun);
+        if (!best)
+            return;
+        begin(TAILQ_FIRST(&best->waiting));
+    }
 }
 
 void transfer_cancel(struct transfer *t)

@@ -26,7 +26,6 @@ struct head {
     char link[2048];
     struct content_range content_range; /* meaningful if has_content_range */
     bool has_content_range;
-    bool has_two_lengths;   /* stated twice and differently: nobody knows where the body ends */
     bool accepts_ranges;
     int retry_after_s;                  /* seconds, from a number or a date; 0: absent */
     int64_t rate_limit, rate_remaining; /* -1: not stated */

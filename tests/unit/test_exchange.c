@@ -4,6 +4,8 @@
 #include "asking.h"
 
 #include "base/alloc.h"
+#include "fetch/authorize.h"
+#include "upstream/token.h"
 
 #define OK(body) "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: " body
 #define STATUS(status, more)                                                                       \
@@ -159,21 +161,22 @@ static void a_401_gets_a_token_of_our_scope_and_the_next_asks_with_it_at_once(vo
 
 static void many_wait_for_one_token(void **state)
 {
-    struct scripted_step steps[] = {
+    enum { MANY = 20 };
+    struct scripted_step steps[3 + MANY + 1] = {
         {"GET /v2/x/y/blobs/first ", NULL, NULL, STATUS("401 U", CHALLENGE), false, false},
-        {"GET /token", NULL, NULL, STATUS("503 U", ""), false, false},
-        {"GET /token", NULL, NULL, TOKEN("t1"), false, false},
-        {BLOB, "Bearer t1", NULL, OK("2\r\n\r\nok"), false, false},
-        {BLOB, "Bearer t1", NULL, OK("2\r\n\r\nok"), false, false},
-        {BLOB, "Bearer t1", NULL, OK("2\r\n\r\nok"), false, false},
-        LAST};
-    struct question q[3];
+        {"GET /token", NULL, NULL, STATUS("429 T", "Retry-After: 9\r\n"), false, false},
+        {"GET /token", NULL, NULL, TOKEN("t1"), false, false}};
+    struct question q[MANY];
     (void)state;
+    for (int i = 0; i < MANY; i++)
+        steps[3 + i] =
+            (struct scripted_step){BLOB, "Bearer t1", NULL, OK("2\r\n\r\nok"), false, false};
     begin(steps);
-    ask(&(struct exchange_request){.path = "/v2/x/y/blobs/first"}, ERR_UPSTREAM, 0, "");
-    for (int i = 0; i < 3; i++)
+    struct exchange_request first = {.path = "/v2/x/y/blobs/first"};
+    assert_int_equal(ask(&first, ERR_LIMITED, 0, "").retry_after_s, 9);
+    for (int i = 0; i < MANY; i++)
         send_off(&q[i], &(struct exchange_request){0});
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < MANY; i++)
         expect(&q[i], ERR_NONE, 200, "ok");
     end();
 }
@@ -215,10 +218,13 @@ static void a_401_without_a_challenge_is_explained_by_the_base(void **state)
 
 static void a_token_service_that_refuses_has_its_kinds(void **state)
 {
+    /* After a failure the registry is asked for its challenge anew: the service may have moved. */
     struct scripted_step steps[] = {{BLOB, NULL, NULL, STATUS("401 U", CHALLENGE), false, false},
                                     {"GET /token", NULL, NULL, STATUS("403 F", ""), false, false},
                                     {"GET /token", NULL, NULL, STATUS("502 B", ""), false, false},
+                                    {BLOB, NULL, NULL, STATUS("401 U", CHALLENGE), false, false},
                                     {"GET /token", NULL, NULL, OK("2\r\n\r\n{}"), false, false},
+                                    {BLOB, NULL, NULL, STATUS("401 U", CHALLENGE), false, false},
                                     {"GET /token", "Authorization: Basic bWU6cHc=\r\n", NULL,
                                      STATUS("401 U", ""), false, false},
                                     LAST};
@@ -295,6 +301,86 @@ static void basic_is_sent_when_asked_for_and_its_refusal_is_told(void **state)
     end();
 }
 
+#define WIDER                                                                                      \
+    "WWW-Authenticate: Bearer realm=\"http://127.0.0.1:<A>/token\",service=\"reg\","               \
+    "error=\"insufficient_scope\",scope=\"repository(plugin):x/y:pull\"\r\n"
+
+static void a_scope_that_was_too_small_is_asked_for_as_told_once(void **state)
+{
+    struct scripted_step steps[] = {
+        {BLOB, NULL, NULL, STATUS("401 U", CHALLENGE), false, false},
+        {"GET /token", "scope=repository:x/y:pull ", NULL, TOKEN("t1"), false, false},
+        {BLOB, "Bearer t1", NULL, STATUS("401 U", WIDER), false, false},
+        {"GET /token", "scope=repository%28plugin%29:x/y:pull ", NULL, TOKEN("t2"), false, false},
+        {BLOB, "Bearer t2", NULL, OK("2\r\n\r\nok"), false, false},
+        {"GET /token", "scope=repository:x/y:pull ", NULL, TOKEN("t3"), false, false},
+        {BLOB, "Bearer t3", NULL, STATUS("401 U", WIDER), false, false},
+        {BLOB, "Bearer t2", NULL, STATUS("401 U", WIDER), false, false},
+        LAST};
+    (void)state;
+    begin(steps);
+    ask(NULL, ERR_NONE, 200, "ok");
+    ask(NULL, ERR_NAME_UNKNOWN, 401, "");
+    end();
+}
+
+static void a_token_service_may_redirect_but_not_with_the_password(void **state)
+{
+    struct scripted_step steps[] = {
+        {BLOB, NULL, NULL, STATUS("401 U", CHALLENGE), false, false},
+        {"GET /token?", NULL, NULL, STATUS("307 T", "Location: /new?a=b\r\n"), false, false},
+        {"GET /new?a=b ", NULL, NULL, STATUS("302 F", "Location: http://localhost:<B>/t\r\n"),
+         false, false},
+        {"GET /t ", NULL, "Authorization", TOKEN("t1"), false, false},
+        {BLOB, "Bearer t1", NULL, OK("2\r\n\r\nok"), false, false},
+        {"GET /token?", "Authorization: Basic", NULL,
+         STATUS("302 F", "Location: http://localhost:<B>/t?secret\r\n"), false, false},
+        LAST};
+    (void)state;
+    begin(steps);
+    ask(NULL, ERR_NONE, 200, "ok");
+    upstream.username = (char[]){"me"};
+    upstream.password = (char[]){"pw"};
+    struct error why = ask(NULL, ERR_UPSTREAM, 0, "");
+    assert_non_null(strstr(why.text, "may not see the password"));
+    assert_null(strstr(why.text, "secret"));
+    end();
+}
+
+struct forgetting {
+    struct call call; /* first */
+    bool is_newer_kept, is_same_gone;
+    sem_t is_done;
+};
+
+static void forget(struct call *call)
+{
+    struct forgetting *g = (struct forgetting *)call;
+    struct challenge c = {.scheme = CHALLENGE_BEARER, .realm = "http://r/t", .service = "s"};
+    struct token_key k = {c.realm, c.service, "x", ""};
+    tokens_put(fetcher_tokens(fetcher), &k, "t2", 300, clock_mono_ms());
+    authorization_forget(fetcher, &upstream, &c, false, "x", "t1");
+    g->is_newer_kept = tokens_get(fetcher_tokens(fetcher), &k, clock_mono_ms()) != NULL;
+    authorization_forget(fetcher, &upstream, &c, false, "x", "t2");
+    g->is_same_gone = tokens_get(fetcher_tokens(fetcher), &k, clock_mono_ms()) == NULL;
+    sem_post(&g->is_done);
+}
+
+static void a_late_refusal_of_an_old_token_keeps_the_new_one(void **state)
+{
+    struct scripted_step steps[] = {LAST};
+    struct forgetting g = {.call.run = forget};
+    (void)state;
+    begin(steps);
+    sem_init(&g.is_done, 0, 0);
+    assert_true(fetcher_post(fetcher, &g.call));
+    sem_wait(&g.is_done);
+    sem_destroy(&g.is_done);
+    assert_true(g.is_newer_kept);
+    assert_true(g.is_same_gone);
+    end();
+}
+
 /* --- redirects -------------------------------------------------------------------------------- */
 
 static void a_redirect_keeps_the_range_and_leaves_the_token_behind(void **state)
@@ -368,123 +454,39 @@ static void a_foreign_host_with_a_realm_gets_an_anonymous_token(void **state)
     end();
 }
 
-/* --- transfers -------------------------------------------------------------------------------- */
+/* --- words of others -------------------------------------------------------------------------- */
 
-struct raw {
-    struct call call; /* first */
-    struct transfer_request request;
-    struct error why;
-    sem_t is_done;
-};
-
-static void raw_done(void *cls, const struct head *head, const struct error *why)
-{
-    struct raw *r = cls;
-    (void)head;
-    if (why)
-        r->why = *why;
-    sem_post(&r->is_done);
-}
-
-static void raw_run(struct call *c)
-{
-    struct raw *r = (struct raw *)c;
-    struct error e;
-    if (!transfer_start(fetcher, &r->request, &e))
-        raw_done(r, NULL, &e);
-}
-
-static struct error raw_ask(const char *url, bool public_only, bool plain_allowed)
-{
-    struct raw r = {.call.run = raw_run};
-    r.request = (struct transfer_request){.url = url,
-                                          .public_only = public_only,
-                                          .plain_http_allowed = plain_allowed,
-                                          .on_done = raw_done,
-                                          .cls = &r};
-    sem_init(&r.is_done, 0, 0);
-    assert_true(fetcher_post(fetcher, &r.call));
-    sem_wait(&r.is_done);
-    sem_destroy(&r.is_done);
-    return r.why;
-}
-
-static void a_private_address_is_refused_and_so_is_plain_http(void **state)
+static void a_refusal_counts_only_when_a_registry_says_it(void **state)
 {
     struct scripted_step steps[] = {
-        {"GET /open", NULL, NULL, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", true, false},
+        {BLOB, NULL, NULL, STATUS("403 F", "Content-Type: text/html\r\n"), false, false},
+        {BLOB, NULL, NULL,
+         "HTTP/1.1 403 F\r\nConnection: close\r\nContent-Type: text/html\r\n\r\n"
+         "{\"errors\":[{\"code\":\"DENIED\",\"message\":\"no\"}]}",
+         false, false},
+        {BLOB, NULL, NULL, STATUS("307 T", "Location: http://127.0.0.1:<B>/old\r\n"), false, false},
+        {"GET /old ", NULL, NULL, STATUS("403 F", "Content-Type: application/xml\r\n"), false,
+         false},
+        {BLOB, NULL, NULL, STATUS("307 T", "Location: http://127.0.0.1:<B>/k8s\r\n"), false, false},
+        {"GET /k8s ", NULL, NULL, STATUS("403 F", "Content-Type: application/json\r\n"), false,
+         false},
         LAST};
     (void)state;
     begin(steps);
-    char *url = alloc_format("http://localhost:%u/x?sig=1", server.ports[1]);
-    struct error why = raw_ask(url, true, true);
-    assert_int_equal(why.kind, ERR_UPSTREAM);
-    assert_non_null(strstr(why.text, "private address"));
-    assert_null(strstr(why.text, "sig"));
-    free(url);
-    url = alloc_format("http://127.0.0.1:%u/open", server.ports[0]);
-    assert_int_equal(raw_ask(url, false, true).kind, ERR_NONE);
-    assert_int_equal(raw_ask(url, false, false).kind, ERR_UPSTREAM);
-    free(url);
+    assert_int_equal(ask(NULL, ERR_UPSTREAM, 403, "").upstream_status, 403);
+    ask(NULL, ERR_NAME_UNKNOWN, 403, "");
+    ask(NULL, ERR_UPSTREAM, 403, "");
+    ask(NULL, ERR_NAME_UNKNOWN, 403, "");
     end();
 }
 
-static void silence_is_a_time_out_before_and_after_the_headers(void **state)
+static void a_page_that_calls_itself_an_answer_is_passed_up(void **state)
 {
-    struct scripted_step steps[] = {{BLOB, NULL, NULL, NULL, true, false},
-                                    {BLOB, NULL, NULL, OK("9\r\n\r\nhello"), true, false},
-                                    LAST};
+    struct scripted_step steps[] = {
+        {BLOB, NULL, NULL, OK("6\r\nContent-Type: text/html\r\n\r\n<html>"), false, false}, LAST};
     (void)state;
-    begin_with(steps, (struct fetcher_options){.connect_timeout_ms = 100,
-                                               .header_timeout_ms = 100,
-                                               .stall_timeout_ms = 50,
-                                               .max_transfers = 8,
-                                               .max_per_host = 8});
-    ask(NULL, ERR_TIMEOUT, 0, "");
-    ask(NULL, ERR_TIMEOUT, 200, "hello");
-    end();
-}
-
-static void who_waits_for_a_connection_does_not_lose_its_time(void **state)
-{
-    struct scripted_step steps[] = {{BLOB, NULL, NULL, NULL, true, false},
-                                    {BLOB, NULL, NULL, NULL, true, false},
-                                    {BLOB, NULL, NULL, OK("2\r\n\r\nok"), false, false},
-                                    LAST};
-    struct question q[3];
-    (void)state;
-    begin_with(steps, (struct fetcher_options){.connect_timeout_ms = 100,
-                                               .header_timeout_ms = 100,
-                                               .stall_timeout_ms = 5000,
-                                               .max_transfers = 8,
-                                               .max_per_host = 1});
-    for (int i = 0; i < 3; i++)
-        send_off(&q[i], &(struct exchange_request){0});
-    expect(&q[0], ERR_TIMEOUT, 0, "");
-    expect(&q[1], ERR_TIMEOUT, 0, "");
-    expect(&q[2], ERR_NONE, 200, "ok");
-    assert_true(q[1].ended_ms - q[0].ended_ms >= 200);
-    end();
-}
-
-static void stopping_ends_all_that_runs_waits_or_comes_late(void **state)
-{
-    struct scripted_step steps[] = {{BLOB, NULL, NULL, NULL, true, false}, LAST};
-    struct question q[4];
-    (void)state;
-    begin_with(steps, (struct fetcher_options){.connect_timeout_ms = 60000,
-                                               .header_timeout_ms = 60000,
-                                               .stall_timeout_ms = 60000,
-                                               .max_transfers = 1,
-                                               .max_per_host = 1});
-    for (int i = 0; i < 4; i++)
-        send_off(&q[i], &(struct exchange_request){0});
-    while (!__atomic_load_n(&server.held_count, __ATOMIC_ACQUIRE))
-        sched_yield();
-    fetcher_stop(fetcher);
-    fetcher = NULL;
-    for (int i = 0; i < 4; i++)
-        expect(&q[i], ERR_STOPPING, 0, "");
+    begin(steps);
+    ask(NULL, ERR_NONE, 200, "<html>");
     end();
 }
 
@@ -510,10 +512,11 @@ int main(void)
         cmocka_unit_test(a_redirect_keeps_the_range_and_leaves_the_token_behind),
         cmocka_unit_test(a_redirect_that_leads_nowhere_is_an_upstream_error),
         cmocka_unit_test(a_foreign_host_with_a_realm_gets_an_anonymous_token),
-        cmocka_unit_test(a_private_address_is_refused_and_so_is_plain_http),
-        cmocka_unit_test(silence_is_a_time_out_before_and_after_the_headers),
-        cmocka_unit_test(who_waits_for_a_connection_does_not_lose_its_time),
-        cmocka_unit_test(stopping_ends_all_that_runs_waits_or_comes_late),
+        cmocka_unit_test(a_scope_that_was_too_small_is_asked_for_as_told_once),
+        cmocka_unit_test(a_token_service_may_redirect_but_not_with_the_password),
+        cmocka_unit_test(a_late_refusal_of_an_old_token_keeps_the_new_one),
+        cmocka_unit_test(a_refusal_counts_only_when_a_registry_says_it),
+        cmocka_unit_test(a_page_that_calls_itself_an_answer_is_passed_up),
     };
     for (size_t i = 0; i < sizeof proxies / sizeof *proxies; i++)
         unsetenv(proxies[i]);

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Where an answer sends us on to, and whether we go there. Pure, any thread. Inside of fetch/. */
+#ifndef FETCH_REDIRECT_H
+#define FETCH_REDIRECT_H
+
+#include <stdbool.h>
+
+struct error;
+
+enum { REDIRECT_MAX_HOPS = 10 };
+
+bool redirect_is(int status);
+/* The absolute URL that a Location, relative or not, means at that URL. Owned by the caller. NULL
+ * (ERR_UPSTREAM, without the URL: its query may be a secret) if it is missing, not http or https,
+ * names a user, or leaves https for http. */
+char *redirect_resolve(const char *url, const char *location, struct error *e);
+
+#endif
