@@ -83,8 +83,6 @@ static int read_types(const char *content_type, const struct json_t *document,
         return error_set(e, ERR_CORRUPT, "the manifest's mediaType is no text");
     if (media_type && !manifest_plain_type(slice_of(media_type), written))
         return error_set(e, ERR_CORRUPT, "the manifest's mediaType is no media type");
-    if (strcmp(stated, "text/html") == 0)
-        return error_set(e, ERR_CORRUPT, "a web page came instead of a manifest");
     if (!is_generic(stated) && written[0] && strcmp(stated, written) != 0)
         return error_set(e, ERR_CORRUPT, "Content-Type %s contradicts mediaType %s", stated,
                          written);
@@ -124,17 +122,19 @@ static int decide_type(const char *content_type, const struct json_t *document,
     bool has_manifests = json_get_array(document, "manifests") != NULL;
     if (read_types(content_type, document, stated, written, e) < 0)
         return -1;
-    const char *type = !is_generic(stated)    ? stated
-                       : !is_generic(written) ? written
-                       : has_manifests        ? MEDIA_OCI_INDEX
-                       : json_get(document, "config") || json_get(document, "layers")
-                           ? MEDIA_OCI_MANIFEST
-                           : "";
-    bool is_ours = !type[0] || manifest_is_known_type(type);
+    bool has_parts = json_get(document, "config") || json_get(document, "layers");
+    const char *type = !is_generic(stated) ? stated
+                       : written[0]        ? written
+                       : has_manifests     ? MEDIA_OCI_INDEX
+                       : has_parts         ? MEDIA_OCI_MANIFEST
+                                           : "";
+    bool is_ours = is_generic(type) || manifest_is_known_type(type);
     if (is_schema1(type) || (is_ours && json_get(document, "fsLayers")))
         return error_set(e, ERR_NOT_FOUND,
                          "only a schema 1 manifest is there, which no client takes any more");
-    if (!type[0])
+    if (strcmp(type, "text/html") == 0)
+        return error_set(e, ERR_CORRUPT, "a web page came instead of a manifest");
+    if (is_generic(type))
         return error_set(e, ERR_CORRUPT, "the document is no manifest");
     slice_copy(slice_of(type), out->media_type, sizeof out->media_type);
     out->is_index = has_manifests;

@@ -92,7 +92,8 @@ static void without_any_type_the_keys_decide(void **state)
     assert_type("application/json", "{" CONFIG "}", MEDIA_OCI_MANIFEST);
     assert_type(NULL, "{" LAYERS "}", MEDIA_OCI_MANIFEST);
     assert_type(NULL, "{\"mediaType\":null," LAYERS "}", MEDIA_OCI_MANIFEST);
-    assert_type(NULL, "{" TYPE("application/json") "," LAYERS "}", MEDIA_OCI_MANIFEST);
+    assert_type(NULL, "{" TYPE("") "," LAYERS "}", MEDIA_OCI_MANIFEST);
+    assert_int_equal(refused(NULL, "{" TYPE("application/json") "," LAYERS "}"), ERR_CORRUPT);
     assert_int_equal(refused(NULL, "{}"), ERR_CORRUPT);
     assert_int_equal(refused("application/json", "{\"errors\":[{\"code\":\"DENIED\"}]}"),
                      ERR_CORRUPT);
@@ -208,7 +209,7 @@ static void an_index_lists_manifests_with_their_platforms(void **state)
     struct manifest m = parsed(
         NULL, "{\"manifests\":["
               "{\"digest\":\"" A "\",\"size\":1,\"platform\":{\"os\":\"linux\",\"architecture\":"
-                                 "\"arm\",\"variant\":\"v7\"}},"
+              "\"arm\",\"variant\":\"v7\"}},"
               "{\"digest\":\"" B
               "\",\"platform\":{\"os\":\"linux\",\"architecture\":\"amd64\",\"variant\":\"\"}},"
               "{\"digest\":\"" C "\",\"platform\":{\"os\":\"linux\"}}]}");
