@@ -83,6 +83,13 @@ static void bearer_is_preferred_wherever_it_stands(void **state)
     assert_string_equal(c.realm, "r");
 }
 
+static void the_first_of_equals_is_kept(void **state)
+{
+    (void)state;
+    assert_bearer("Bearer realm=\"one\", Bearer realm=\"two\"", "one", "", "");
+    assert_string_equal(seen("Basic realm=\"one\", Basic realm=\"two\"").realm, "one");
+}
+
 static void bearer_without_a_realm_is_no_challenge(void **state)
 {
     (void)state;
@@ -119,6 +126,8 @@ static void tokens_and_junk_before_a_challenge_are_passed_over(void **state)
     (void)state;
     assert_bearer("Negotiate YII/ab+c==, Bearer realm=\"r\"", "r", "", "");
     assert_bearer("Negotiate abc=, Bearer realm=\"r\"", "r", "", "");
+    assert_int_equal(seen("Negotiate basic").scheme, CHALLENGE_NONE);
+    assert_int_equal(seen("Negotiate x/basic==").scheme, CHALLENGE_NONE);
     assert_bearer("Negotiate, Bearer realm=\"r\"", "r", "", "");
     assert_bearer("@@ ;, Bearer realm=\"r\"", "r", "", "");
     assert_bearer("= = \"Basic realm=x\" Bearer realm=\"r\"", "r", "", "");
@@ -199,6 +208,7 @@ int main(void)
         cmocka_unit_test(escapes_are_undone),
         cmocka_unit_test(the_error_is_kept),
         cmocka_unit_test(bearer_is_preferred_wherever_it_stands),
+        cmocka_unit_test(the_first_of_equals_is_kept),
         cmocka_unit_test(bearer_without_a_realm_is_no_challenge),
         cmocka_unit_test(unknown_schemes_and_nothing_are_no_challenge),
         cmocka_unit_test(parameters_of_another_scheme_are_not_mixed_in),
