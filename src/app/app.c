@@ -68,7 +68,12 @@ static int add_upstreams(struct app *a, struct error *e)
             return -1;
         password[strcspn(password, "\r\n")] = 0;
     }
-    return upstreams_add(a->upstreams, "docker.io", c->upstream, c->username[0] ? c->username : NULL, password, e);
+    const struct upstream_options o = {.registry = "docker.io",
+                                       .origin = c->upstream,
+                                       .username = c->username[0] ? c->username : NULL,
+                                       .password = password,
+                                       .tag_ttl_ms = -1};
+    return upstreams_add(a->upstreams, &o, e);
 }
 
 static int open_cache(struct app *a, struct error *e)

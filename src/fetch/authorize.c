@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * A realm gets the upstream's credentials only if upstream_trusts_realm says so; every other one is
+ * A realm gets the upstream's credentials only if source_trusts_realm says so; every other one is
  * asked anonymously. */
 #include "fetch/authorize.h"
 
@@ -31,7 +31,7 @@ struct authorization {
 struct token_wait {
     struct token_wait *next;
     struct fetcher *fetcher;
-    const struct upstream *upstream;
+    const struct source *source;
     char *realm, *service, *scope;
     char *url; /* redirected there; NULL: the realm */
     unsigned hops;
@@ -43,10 +43,10 @@ struct token_wait {
 };
 
 /* A registry on the internet may not send us about in private networks, but for its own host. */
-static bool is_to_be_public(const struct upstream *u, const char *url)
+static bool is_to_be_public(const struct source *s, const char *url)
 {
     struct url_origin ours, theirs;
-    return !u->is_private && !(upstream_url_origin(u->url, &ours) &&
+    return !s->is_private && !(upstream_url_origin(s->url, &ours) &&
                                upstream_url_origin(url, &theirs) &&
                                upstream_same_origin(&ours, &theirs));
 }
@@ -54,7 +54,7 @@ static bool is_to_be_public(const struct upstream *u, const char *url)
 static struct token_key key_of(const struct token_wait *w)
 {
     return (struct token_key){w->realm, w->service, w->scope,
-                              w->has_credentials ? w->upstream->username : ""};
+                              w->has_credentials ? w->source->username : ""};
 }
 
 static void finish(struct token_wait *w, const char *token, const struct error *why)
@@ -83,7 +83,7 @@ static int on_body(void *cls, const void *bytes, size_t length, struct error *e)
     struct token_wait *w = cls;
     if (w->body.length + length > ANSWER_MAX_BYTES)
         return error_set(e, ERR_UPSTREAM, "the token service of %s sent more than %d bytes",
-                         w->upstream->url, ANSWER_MAX_BYTES);
+                         w->source->url, ANSWER_MAX_BYTES);
     str_add_bytes(&w->body, bytes, length);
     return 0;
 }
@@ -95,7 +95,7 @@ static void refused(struct token_wait *w, const struct head *head)
     enum error_kind kind = is_refusal ? w->has_credentials ? ERR_CREDENTIALS : ERR_NAME_UNKNOWN
                            : head->status == 429 ? ERR_LIMITED
                                                  : ERR_UPSTREAM;
-    error_set(&e, kind, "the token service of %s answered %d%s", w->upstream->url, head->status,
+    error_set(&e, kind, "the token service of %s answered %d%s", w->source->url, head->status,
               kind == ERR_CREDENTIALS ? ": it rejects the configured user and password" : "");
     e.upstream_status = head->status;
     e.retry_after_s = head->retry_after_s;
@@ -113,19 +113,19 @@ static void follow(struct token_wait *w, const struct head *head)
         error_set(&e, ERR_UPSTREAM, "too many redirects");
     else
         next = redirect_resolve(from, head->location, &e);
-    if (next && w->has_credentials && !upstream_trusts_realm(w->upstream, next)) {
+    if (next && w->has_credentials && !source_trusts_realm(w->source, next)) {
         error_set(&e, ERR_UPSTREAM, "a redirect to a host that may not see the password");
         free(next);
         next = NULL;
     }
     if (!next) {
-        error_prefix(&e, "the token service of %s", w->upstream->url);
+        error_prefix(&e, "the token service of %s", w->source->url);
         finish(w, NULL, &e);
         return;
     }
     free(w->url);
     w->url = next;
-    w->is_public_only = is_to_be_public(w->upstream, next);
+    w->is_public_only = is_to_be_public(w->source, next);
     fetcher_set_timer(w->fetcher, &w->begin, 0);
 }
 
@@ -173,9 +173,9 @@ static char *form_of(const struct token_wait *w)
     str_add(&form, "&scope=");
     str_percent_encode(&form, slice_of(w->scope), "");
     str_add(&form, "&username=");
-    str_percent_encode(&form, slice_of(w->upstream->username), "");
+    str_percent_encode(&form, slice_of(w->source->username), "");
     str_add(&form, "&password=");
-    str_percent_encode(&form, slice_of(w->upstream->password), "");
+    str_percent_encode(&form, slice_of(w->source->password), "");
     return str_take(&form);
 }
 
@@ -189,7 +189,7 @@ static void ask(struct timer *t)
                                     : token_url(&key);
     autofree char *form = w->is_post ? form_of(w) : NULL;
     autofree char *basic = w->has_credentials && !w->is_post
-                               ? token_basic(w->upstream->username, w->upstream->password)
+                               ? token_basic(w->source->username, w->source->password)
                                : NULL;
     struct transfer_request r = {.url = url,
                                  .accept = "application/json",
@@ -208,11 +208,11 @@ static void ask(struct timer *t)
 }
 
 static struct token_wait *find(struct fetcher *f, const struct token_key *k,
-                               const struct upstream *u)
+                               const struct source *s)
 {
     for (struct token_wait *w = f->token_waits; w; w = w->next) {
         struct token_key other = key_of(w);
-        if (w->upstream == u && strcmp(other.realm, k->realm) == 0 &&
+        if (w->source == s && strcmp(other.realm, k->realm) == 0 &&
             strcmp(other.service, k->service) == 0 && strcmp(other.scope, k->scope) == 0 &&
             strcmp(other.user, k->user) == 0)
             return w;
@@ -235,26 +235,26 @@ static void serve_from_cache(struct timer *t)
 }
 
 struct authorization *
-authorization_ask(struct fetcher *f, const struct upstream *u, const struct challenge *c,
+authorization_ask(struct fetcher *f, const struct source *s, const struct challenge *c,
                   bool is_foreign, const char *scope,
                   void (*done)(void *cls, const char *token, const struct error *why), void *cls)
 {
-    bool has_credentials = u->username && !is_foreign && upstream_trusts_realm(u, c->realm);
-    struct token_key key = {c->realm, c->service, scope, has_credentials ? u->username : ""};
-    struct token_wait *w = find(f, &key, u);
+    bool has_credentials = s->username && !is_foreign && source_trusts_realm(s, c->realm);
+    struct token_key key = {c->realm, c->service, scope, has_credentials ? s->username : ""};
+    struct token_wait *w = find(f, &key, s);
     struct authorization *a = alloc_zero(sizeof *a);
     a->done = done;
     a->cls = cls;
     if (!w) {
         w = alloc_zero(sizeof *w);
         w->fetcher = f;
-        w->upstream = u;
+        w->source = s;
         w->realm = alloc_string(c->realm);
         w->service = alloc_string(c->service);
         w->scope = alloc_string(scope);
         w->has_credentials = has_credentials;
-        w->is_plain_fine = strncasecmp(u->url, "http:", 5) == 0;
-        w->is_public_only = is_to_be_public(u, c->realm);
+        w->is_plain_fine = strncasecmp(s->url, "http:", 5) == 0;
+        w->is_public_only = is_to_be_public(s, c->realm);
         TAILQ_INIT(&w->askers);
         w->next = f->token_waits;
         f->token_waits = w;
@@ -272,11 +272,11 @@ void authorization_cancel(struct authorization *a)
     free(a);
 }
 
-void authorization_forget(struct fetcher *f, const struct upstream *u, const struct challenge *c,
+void authorization_forget(struct fetcher *f, const struct source *s, const struct challenge *c,
                           bool is_foreign, const char *scope, const char *token)
 {
-    bool has_credentials = u->username && !is_foreign && upstream_trusts_realm(u, c->realm);
-    struct token_key key = {c->realm, c->service, scope, has_credentials ? u->username : ""};
+    bool has_credentials = s->username && !is_foreign && source_trusts_realm(s, c->realm);
+    struct token_key key = {c->realm, c->service, scope, has_credentials ? s->username : ""};
     const char *cached = tokens_get(f->tokens, &key, clock_mono_ms());
     if (cached && strcmp(cached, token) == 0)
         tokens_forget(f->tokens, &key);

@@ -10,19 +10,19 @@ struct authorization;
 struct challenge;
 struct error;
 struct fetcher;
-struct upstream;
+struct source;
 
 /* Calls done once, never from within: with a token (borrowed during the call), or why there is
  * none: the service failed (ERR_UPSTREAM, ERR_TIMEOUT), refuses the anonymous (ERR_NAME_UNKNOWN) or
  * the configured credentials (ERR_CREDENTIALS). is_foreign: the challenge is not the upstream's
  * own, so its credentials stay here. */
 struct authorization *
-authorization_ask(struct fetcher *f, const struct upstream *u, const struct challenge *c,
+authorization_ask(struct fetcher *f, const struct source *s, const struct challenge *c,
                   bool is_foreign, const char *scope,
                   void (*done)(void *cls, const char *token, const struct error *why), void *cls);
 void authorization_cancel(struct authorization *a); /* without done */
 /* That token was refused: it goes from the cache, unless a newer one is there already. */
-void authorization_forget(struct fetcher *f, const struct upstream *u, const struct challenge *c,
+void authorization_forget(struct fetcher *f, const struct source *s, const struct challenge *c,
                           bool is_foreign, const char *scope, const char *token);
 
 #endif

@@ -110,7 +110,7 @@ static void finish_status(struct exchange *x, const struct head *head)
     char code[64] = "", message[160] = "";
     problem_read(str_text(&x->body), x->body.length, code, sizeof code, message, sizeof message);
     enum error_kind kind = kind_of(x, head, code);
-    error_set(&e, kind, "%s answered %d for %.*s%s%s%s", x->request.upstream->url, head->status,
+    error_set(&e, kind, "%s answered %d for %.*s%s%s%s", x->request.source->url, head->status,
               (int)strcspn(x->path, "?"), x->path,
               kind == ERR_CREDENTIALS ? ": it rejects the configured user and password" : "",
               message[0] ? ": " : "", message);
@@ -123,7 +123,7 @@ static void finish_error(struct exchange *x, const struct head *head, enum error
                          const char *what)
 {
     struct error e;
-    error_set(&e, kind, "%s: %s", x->request.upstream->url, what);
+    error_set(&e, kind, "%s: %s", x->request.source->url, what);
     e.upstream_status = head->status;
     finish(x, head, &e);
 }
@@ -140,7 +140,7 @@ static void follow(struct exchange *x, const struct head *head)
     else
         next = redirect_resolve(x->url, head->location, &e);
     if (!next) {
-        error_prefix(&e, "%s", x->request.upstream->url);
+        error_prefix(&e, "%s", x->request.source->url);
         e.upstream_status = head->status;
         finish(x, head, &e);
         return;
@@ -151,7 +151,7 @@ static void follow(struct exchange *x, const struct head *head)
         x->has_asked_again = false;
         memset(&x->foreign, 0, sizeof x->foreign);
     }
-    upstream_url_origin(x->request.upstream->url, &ours);
+    upstream_url_origin(x->request.source->url, &ours);
     x->is_foreign = !upstream_same_origin(&ours, &to);
     free(x->url);
     x->url = next;
@@ -173,7 +173,7 @@ static void pinged(void *cls, const struct head *head, const struct error *why)
         return;
     }
     x->has_asked_again = true;
-    x->request.upstream->challenge = head->challenge;
+    x->request.source->challenge = head->challenge;
     step(x);
 }
 
@@ -181,7 +181,7 @@ static void pinged(void *cls, const struct head *head, const struct error *why)
 static void ping(struct exchange *x)
 {
     struct error e;
-    autofree char *url = alloc_format("%s/v2/", x->request.upstream->url);
+    autofree char *url = alloc_format("%s/v2/", x->request.source->url);
     struct transfer_request r = {.url = url,
                                  .plain_http_allowed = strncasecmp(url, "http:", 5) == 0,
                                  .on_done = pinged,
@@ -194,13 +194,13 @@ static void ping(struct exchange *x)
 
 static void refused(struct exchange *x, const struct head *head)
 {
-    struct upstream *u = x->request.upstream;
+    struct source *s = x->request.source;
     const struct challenge *c = &head->challenge;
     if (x->sent_token)
-        authorization_forget(x->fetcher, u, x->is_foreign ? &x->foreign : &u->challenge,
+        authorization_forget(x->fetcher, s, x->is_foreign ? &x->foreign : &s->challenge,
                              x->is_foreign, x->scope, x->sent_token);
     bool is_known = c->scheme == CHALLENGE_BEARER ||
-                    (c->scheme == CHALLENGE_BASIC && u->username && !x->is_foreign);
+                    (c->scheme == CHALLENGE_BASIC && s->username && !x->is_foreign);
     if (!x->is_foreign && c->scheme == CHALLENGE_NONE && !x->has_pinged && !x->has_asked_again) {
         ping(x);
         return;
@@ -218,7 +218,7 @@ static void refused(struct exchange *x, const struct head *head)
     if (x->is_foreign)
         x->foreign = *c;
     else
-        u->challenge = *c;
+        s->challenge = *c;
     step(x);
 }
 
@@ -227,15 +227,15 @@ static void refused(struct exchange *x, const struct head *head)
 static int on_head(void *cls, const struct head *head, struct error *e)
 {
     struct exchange *x = cls;
-    struct upstream *u = x->request.upstream;
+    struct source *s = x->request.source;
     if (!x->is_foreign && upstream_is_private_address(head->primary_ip))
-        u->is_private = true; /* it lives there by the operator's own choice */
+        s->is_private = true; /* it lives there by the operator's own choice */
     x->is_passing = head->status == 200 || (head->status == 206 && x->request.has_range);
     if (!x->is_passing)
         return 0;
     if (head->content_encoding[0] && strcasecmp(head->content_encoding, "identity") != 0)
         return error_set(e, ERR_UPSTREAM, "%s sent a body in %s encoding, which nobody asked for",
-                         u->url, head->content_encoding);
+                         s->url, head->content_encoding);
     return x->request.on_head ? x->request.on_head(x->request.cls, head, e) : 0;
 }
 
@@ -247,7 +247,7 @@ static int on_body(void *cls, const void *bytes, size_t length, struct error *e)
     /* A long page must not turn "not found" into something else; an endless one must end. */
     if (transfer_received(x->transfer) > ERROR_PAGE_MAX)
         return error_set(e, ERR_UPSTREAM, "%s sent more than %d bytes to explain an error",
-                         x->request.upstream->url, ERROR_PAGE_MAX);
+                         x->request.source->url, ERROR_PAGE_MAX);
     size_t room = ERROR_BODY_MAX - x->body.length;
     str_add_bytes(&x->body, bytes, length < room ? length : room);
     return 0;
@@ -282,7 +282,7 @@ static void send_request(struct exchange *x, const char *credential)
                                  .has_range = x->request.has_range,
                                  .range_first = x->request.range_first,
                                  .range_last = x->request.range_last,
-                                 .public_only = x->is_foreign && !x->request.upstream->is_private,
+                                 .public_only = x->is_foreign && !x->request.source->is_private,
                                  .plain_http_allowed = strcmp(at.scheme, "http") == 0,
                                  .on_head = on_head,
                                  .on_body = on_body,
@@ -300,7 +300,7 @@ static void authorized(void *cls, const char *token, const struct error *why)
     if (why) {
         /* Its service may have moved: the next one asks the registry first. */
         if (!x->is_foreign && (why->kind == ERR_UPSTREAM || why->kind == ERR_TIMEOUT))
-            x->request.upstream->challenge.scheme = CHALLENGE_NONE;
+            x->request.source->challenge.scheme = CHALLENGE_NONE;
         finish(x, NULL, why);
         return;
     }
@@ -311,16 +311,16 @@ static void authorized(void *cls, const char *token, const struct error *why)
 
 static void step(struct exchange *x)
 {
-    struct upstream *u = x->request.upstream;
-    const struct challenge *c = x->is_foreign ? &x->foreign : &u->challenge;
+    struct source *s = x->request.source;
+    const struct challenge *c = x->is_foreign ? &x->foreign : &s->challenge;
     x->sent_basic = false;
     free(x->sent_token);
     x->sent_token = NULL;
     if (c->scheme == CHALLENGE_BEARER && x->repository[0]) {
         x->authorization =
-            authorization_ask(x->fetcher, u, c, x->is_foreign, x->scope, authorized, x);
-    } else if (c->scheme == CHALLENGE_BASIC && !x->is_foreign && u->username) {
-        autofree char *credential = token_basic(u->username, u->password);
+            authorization_ask(x->fetcher, s, c, x->is_foreign, x->scope, authorized, x);
+    } else if (c->scheme == CHALLENGE_BASIC && !x->is_foreign && s->username) {
+        autofree char *credential = token_basic(s->username, s->password);
         x->sent_basic = true;
         send_request(x, credential);
     } else {
@@ -345,7 +345,7 @@ struct exchange *exchange_start(struct fetcher *f, const struct exchange_request
     x->path = alloc_string(r->path);
     x->accept = r->accept ? alloc_string(r->accept) : NULL;
     x->request.repository = x->request.path = x->request.accept = NULL;
-    x->url = alloc_format("%s%s", r->upstream->url, r->path);
+    x->url = alloc_format("%s%s", r->source->url, r->path);
     snprintf(x->scope, sizeof x->scope, "repository:%s:pull", x->repository);
     x->begin.run = begin;
     fetcher_set_timer(f, &x->begin, 0);

@@ -15,10 +15,10 @@
 struct error;
 struct exchange;
 struct fetcher;
-struct upstream;
+struct source;
 
 struct exchange_request {
-    struct upstream *upstream;
+    struct source *source;
     const char *repository; /* as the upstream names it; the token's scope is
                                repository:<this>:pull. NULL: none */
     const char *path; /* "/v2/library/alpine/manifests/3.20?…": appended to the upstream's URL */

@@ -66,7 +66,7 @@ static int blob_head(void *cls, const struct head *head, struct error *e)
         const struct content_range *r = &head->content_range;
         if (!head->has_content_range || r->is_unsatisfied || r->first != p->offset || r->total == UINT64_MAX ||
             r->last + 1 != r->total)
-            return error_set(e, ERR_UPSTREAM, "%s answered another range than was asked", p->upstream->url);
+            return error_set(e, ERR_UPSTREAM, "%s answered another range than was asked", upstream_origin(p->upstream)->url);
         size = r->total;
     } else {
         p->skip = p->offset;
@@ -75,7 +75,7 @@ static int blob_head(void *cls, const struct head *head, struct error *e)
         size = (uint64_t)head->content_length;
     }
     if (flow_set_size(p->flow, size, e) < 0)
-        return error_prefix(e, "%s", p->upstream->url);
+        return error_prefix(e, "%s", upstream_origin(p->upstream)->url);
     p->has_size = true;
     return 0;
 }
@@ -92,7 +92,7 @@ static int blob_body(void *cls, const void *bytes, size_t length, struct error *
     if (length == 0)
         return 0;
     if (p->offset + length > UNSIZED_MAX_BYTES && !p->has_size)
-        return error_set(e, ERR_CORRUPT, "%s states no size and sends more than %d bytes", p->upstream->url, UNSIZED_MAX_BYTES);
+        return error_set(e, ERR_CORRUPT, "%s states no size and sends more than %d bytes", upstream_origin(p->upstream)->url, UNSIZED_MAX_BYTES);
     if (flow_write(p->flow, p->offset, bytes, length, e) < 0)
         return -1;
     p->offset += length;
@@ -126,12 +126,12 @@ static void blob_answered(void *cls, const struct head *head, const struct error
     (void)head;
     p->exchange = NULL;
     if (!why && p->skip > 0) {
-        error_set(&none, ERR_UPSTREAM, "%s sent less than was already here", p->upstream->url);
+        error_set(&none, ERR_UPSTREAM, "%s sent less than was already here", upstream_origin(p->upstream)->url);
         why = &none;
     }
     uint64_t hole, length;
     if (!why && flow_hole(p->flow, 0, &hole, &length) && length != UINT64_MAX) {
-        error_set(&none, ERR_UPSTREAM, "%s sent less than the whole", p->upstream->url);
+        error_set(&none, ERR_UPSTREAM, "%s sent less than the whole", upstream_origin(p->upstream)->url);
         why = &none;
         if (!flow_size(p->flow, &length))
             flow_restart(p->flow); /* it never stated a size: whatever that was, it was no blob */
@@ -149,7 +149,7 @@ static void blob_answered(void *cls, const struct head *head, const struct error
         blob_end(p, why);
         return;
     }
-    log_event(LOG_LEVEL_WARNING, "transfer broke, going on", LOG_S("upstream", p->upstream->url),
+    log_event(LOG_LEVEL_WARNING, "transfer broke, going on", LOG_S("upstream", upstream_origin(p->upstream)->url),
               LOG_S("repository", p->repository), LOG_I("offset", p->offset), LOG_S("error", why->text), LOG_END);
     fetcher_set_timer(p->fetcher, &p->step, p->failures <= 1 ? 0 : 250 << p->failures);
 }
@@ -162,7 +162,7 @@ static void blob_ask(struct blob_pull *p, uint64_t offset)
         alloc_format("/v2/%s/blobs/%s", p->repository, digest_print(flow_digest(p->flow), digest));
     p->offset = offset;
     p->progressed = p->is_answered = false;
-    struct exchange_request r = {.upstream = p->upstream,
+    struct exchange_request r = {.source = upstream_origin(p->upstream),
                                  .repository = p->repository,
                                  .path = path,
                                  .accept = "*/*",
@@ -193,10 +193,10 @@ static void blob_finish(struct blob_pull *p)
         return;
     }
     metric_add(upstream_corrupt_total, 1);
-    log_event(LOG_LEVEL_ERROR, "upstream sent wrong bytes", LOG_S("upstream", p->upstream->url),
+    log_event(LOG_LEVEL_ERROR, "upstream sent wrong bytes", LOG_S("upstream", upstream_origin(p->upstream)->url),
               LOG_S("repository", p->repository), LOG_S("digest", digest_print(flow_digest(p->flow), digest)),
               LOG_S("error", e.text), LOG_END);
-    error_prefix(&e, "%s sent wrong bytes for %s", p->upstream->url, digest);
+    error_prefix(&e, "%s sent wrong bytes for %s", upstream_origin(p->upstream)->url, digest);
     blob_end(p, &e);
 }
 
@@ -278,7 +278,7 @@ static int manifest_head(void *cls, const struct head *head, struct error *e)
     struct manifest_pull *p = cls;
     if (!p->is_head && head->content_length > (int64_t)MANIFEST_MAX_BYTES)
         return error_set(e, ERR_UPSTREAM, "%s sent a manifest of %" PRId64 " bytes, more than %u are refused",
-                         p->upstream->url, head->content_length, MANIFEST_MAX_BYTES);
+                         upstream_origin(p->upstream)->url, head->content_length, MANIFEST_MAX_BYTES);
     return 0;
 }
 
@@ -286,7 +286,7 @@ static int manifest_body(void *cls, const void *bytes, size_t length, struct err
 {
     struct manifest_pull *p = cls;
     if (p->body.length + length > MANIFEST_MAX_BYTES)
-        return error_set(e, ERR_UPSTREAM, "%s sent a manifest of more than %u bytes", p->upstream->url,
+        return error_set(e, ERR_UPSTREAM, "%s sent a manifest of more than %u bytes", upstream_origin(p->upstream)->url,
                          MANIFEST_MAX_BYTES);
     str_add_bytes(&p->body, bytes, length);
     return 0;
@@ -301,7 +301,7 @@ static int judge(struct manifest_pull *p, const struct head *head, struct pulled
     bool is_claimed = head->digest[0] && digest_parse(slice_of(head->digest), &claimed) == 1;
     const struct digest *wanted = by_digest ? &asked : is_claimed ? &claimed : NULL;
     if (by_digest && is_claimed && claimed.algorithm == asked.algorithm && !digest_equals(&asked, &claimed))
-        return error_set(e, ERR_CORRUPT, "%s answered %s when asked for %s", p->upstream->url, head->digest,
+        return error_set(e, ERR_CORRUPT, "%s answered %s when asked for %s", upstream_origin(p->upstream)->url, head->digest,
                          p->reference);
     if (p->is_head) {
         if (wanted)
@@ -314,7 +314,7 @@ static int judge(struct manifest_pull *p, const struct head *head, struct pulled
     digest_of(wanted ? wanted->algorithm : DIGEST_SHA256, str_text(&p->body), p->body.length, &found->digest);
     if (wanted && !digest_equals(wanted, &found->digest)) {
         metric_add(upstream_corrupt_total, 1);
-        return error_set(e, ERR_CORRUPT, "%s sent wrong bytes for %s %s: they are %s", p->upstream->url,
+        return error_set(e, ERR_CORRUPT, "%s sent wrong bytes for %s %s: they are %s", upstream_origin(p->upstream)->url,
                          p->repository, p->reference, digest_print(&found->digest, text));
     }
     found->has_size = true;
@@ -343,7 +343,7 @@ static void manifest_answered(void *cls, const struct head *head, const struct e
         return;
     }
     if (manifest_parse(head->content_type[0] ? head->content_type : NULL, found.bytes, found.size_bytes, &m, &e) < 0) {
-        error_prefix(&e, "%s %s from %s", p->repository, p->reference, p->upstream->url);
+        error_prefix(&e, "%s %s from %s", p->repository, p->reference, upstream_origin(p->upstream)->url);
         manifest_end(p, NULL, &e);
         return;
     }
@@ -359,7 +359,7 @@ static void manifest_begin(struct timer *t)
     struct error e;
     autofree char *path =
         alloc_format("/v2/%s/%s/%s", p->repository, p->is_blob ? "blobs" : "manifests", p->reference);
-    struct exchange_request r = {.upstream = p->upstream,
+    struct exchange_request r = {.source = upstream_origin(p->upstream),
                                  .repository = p->repository,
                                  .path = path,
                                  .is_head = p->is_head,

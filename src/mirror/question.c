@@ -82,7 +82,7 @@ static void finish_without(struct question *q, const struct error *why)
         known_fail_note(m->known, a->upstream->registry, a->repository, q->reference, is_gone);
     if (is_gone || !q->held || !a->tag[0]) {
         if (!is_gone)
-            log_event(LOG_LEVEL_WARNING, "an upstream failed", LOG_S("upstream", a->upstream->url),
+            log_event(LOG_LEVEL_WARNING, "an upstream failed", LOG_S("upstream", upstream_origin(a->upstream)->url),
                       LOG_S("repository", a->repository), LOG_S("reference", q->reference), LOG_S("error", why->text), LOG_END);
         finish_error(q, why);
         return;
@@ -385,7 +385,7 @@ static void filled(void *cls, const struct error *why)
             known_fail_note(m->known, f->upstream->registry, f->repository, text, true);
         else
             log_event(LOG_LEVEL_WARNING, "a blob could not be fetched", LOG_S("repository", f->repository),
-                      LOG_S("digest", text), LOG_S("upstream", f->upstream->url), LOG_S("error", why->text), LOG_END);
+                      LOG_S("digest", text), LOG_S("upstream", upstream_origin(f->upstream)->url), LOG_S("error", why->text), LOG_END);
         fill_end(f);
         return;
     }

@@ -200,7 +200,7 @@ static void completed(void *cls, struct MHD_Connection *c, void **state, enum MH
               LOG_S("kind", route_kind_name(r->route.kind)), LOG_S("registry", r->upstream ? r->upstream->registry : NULL),
               LOG_S("image", r->repository[0] ? r->repository : NULL), LOG_S("reference", reference), LOG_I("status", r->status),
               LOG_S("cache", r->cache), LOG_I("bytes", r->body_bytes), LOG_I("ms", (clock_mono_us() - r->began_us) / 1000),
-              LOG_S("upstream", r->upstream && (r->error[0] || (r->cache && strcmp(r->cache, "hit") != 0)) ? r->upstream->url : NULL),
+              LOG_S("upstream", r->upstream && (r->error[0] || (r->cache && strcmp(r->cache, "hit") != 0)) ? upstream_origin(r->upstream)->url : NULL),
               LOG_S("error", r->error[0] ? r->error : NULL), LOG_S("end", is_whole ? NULL : "cut"), LOG_END);
     if (r->answer)
         answer_unref(r->answer);

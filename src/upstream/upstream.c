@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <ctype.h>
+#include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,17 +17,36 @@
 struct upstreams {
     struct upstream **all;
     size_t count;
+    size_t chosen; /* the default */
 };
 
 struct upstreams *upstreams_new(void) { return alloc_zero(sizeof(struct upstreams)); }
 
+static void free_list(char **list)
+{
+    for (size_t i = 0; list && list[i]; i++)
+        free(list[i]);
+    free(list);
+}
+
+static void free_upstream(struct upstream *u)
+{
+    for (size_t i = 0; i < u->source_count; i++) {
+        free(u->sources[i].username);
+        free(u->sources[i].password);
+    }
+    free(u->sources);
+    free_list(u->hosts);
+    free_list(u->allow);
+    free_list(u->deny);
+    free_list(u->immutable_tags);
+    free(u);
+}
+
 void upstreams_free(struct upstreams *u)
 {
-    for (size_t i = 0; i < u->count; i++) {
-        free(u->all[i]->username);
-        free(u->all[i]->password);
-        free(u->all[i]);
-    }
+    for (size_t i = 0; i < u->count; i++)
+        free_upstream(u->all[i]);
     free(u->all);
     free(u);
 }
@@ -105,29 +125,71 @@ static bool is_number_or_local(const char *host)
            inet_pton(AF_INET6, host, &any) == 1;
 }
 
-int upstreams_add(struct upstreams *u, const char *registry, const char *url, const char *username,
-                  const char *password, struct error *e)
+static int add_source(struct upstream *u, const char *url, const char *username, const char *password, struct error *e)
 {
     struct url_origin origin;
-    struct upstream new = {0};
-    if (!upstream_url_origin(url, &origin) || strpbrk(url, "?#@ \r\n"))
-        return error_set(
-            e, ERR_USAGE,
-            "\"%s\" is no upstream URL: http(s)://HOST[:PORT][/PATH], without user or query", url);
-    if (!reference_registry(slice_of(registry), new.registry, sizeof new.registry))
-        return error_set(e, ERR_USAGE, "\"%s\" is no registry's name", registry);
+    struct source new = {0};
     struct slice trimmed = slice_of(url);
+    if (!upstream_url_origin(url, &origin) || strpbrk(url, "?#@ \r\n"))
+        return error_set(e, ERR_USAGE, "\"%s\" is no upstream URL: http(s)://HOST[:PORT][/PATH], without user or query", url);
     while (trimmed.length > 0 && trimmed.at[trimmed.length - 1] == '/')
         trimmed.length--;
     if (!slice_copy(trimmed, new.url, sizeof new.url))
-        return error_set(e, ERR_USAGE, "the upstream URL of %s is too long", registry);
-    new.is_private =
-        strcmp(origin.host, "localhost") == 0 || upstream_is_private_address(origin.host);
+        return error_set(e, ERR_USAGE, "the upstream URL of %s is too long", u->registry);
+    for (size_t i = 0; i < u->source_count; i++)
+        if (strcmp(u->sources[i].url, new.url) == 0)
+            return error_set(e, ERR_USAGE, "%s is named twice among the sources of %s", new.url, u->registry);
+    new.is_private = strcmp(origin.host, "localhost") == 0 || upstream_is_private_address(origin.host);
+    new.username = username ? alloc_string(username) : NULL;
+    new.password = username ? alloc_string(password ? password : "") : NULL;
+    u->sources = alloc_grow(u->sources, u->source_count + 1, sizeof *u->sources);
+    u->sources[u->source_count++] = new;
+    return 0;
+}
+
+static char **copy_list(char *const *list)
+{
+    size_t count = 0;
+    while (list && list[count])
+        count++;
+    char **copy = count > 0 ? alloc_array(count + 1, sizeof *copy) : NULL;
+    for (size_t i = 0; i < count; i++)
+        copy[i] = alloc_string(list[i]);
+    return copy;
+}
+
+static int fill(struct upstream *new, const struct upstreams *u, const struct upstream_options *o, struct error *e)
+{
+    if (!reference_registry(slice_of(o->registry), new->registry, sizeof new->registry))
+        return error_set(e, ERR_USAGE, "\"%s\" is no registry's name", o->registry);
+    if (upstreams_find(u, slice_of(new->registry)))
+        return error_set(e, ERR_USAGE, "the registry %s is there twice", new->registry);
+    for (size_t i = 0; o->mirrors && o->mirrors[i]; i++)
+        if (add_source(new, o->mirrors[i], NULL, NULL, e) < 0)
+            return -1;
+    if (add_source(new, o->origin, o->username, o->password, e) < 0)
+        return -1;
+    for (size_t i = 0; o->hosts && o->hosts[i]; i++)
+        if (upstreams_find_host(u, slice_of(o->hosts[i])))
+            return error_set(e, ERR_USAGE, "the host %s belongs to two registries", o->hosts[i]);
+    new->resolves_anywhere = o->resolves_anywhere;
+    new->tag_ttl_ms = o->tag_ttl_ms;
+    new->hosts = copy_list(o->hosts);
+    new->allow = copy_list(o->allow);
+    new->deny = copy_list(o->deny);
+    new->immutable_tags = copy_list(o->immutable_tags);
+    return 0;
+}
+
+int upstreams_add(struct upstreams *u, const struct upstream_options *o, struct error *e)
+{
+    struct upstream *new = alloc_zero(sizeof *new);
+    if (fill(new, u, o, e) < 0) {
+        free_upstream(new);
+        return -1;
+    }
     u->all = alloc_grow(u->all, u->count + 1, sizeof(struct upstream *));
-    struct upstream *kept = u->all[u->count++] = alloc_zero(sizeof *kept);
-    *kept = new;
-    kept->username = username ? alloc_string(username) : NULL;
-    kept->password = username ? alloc_string(password ? password : "") : NULL;
+    u->all[u->count++] = new;
     return 0;
 }
 
@@ -142,9 +204,62 @@ struct upstream *upstreams_find(const struct upstreams *u, struct slice registry
     return NULL;
 }
 
+struct upstream *upstreams_find_host(const struct upstreams *u, struct slice host)
+{
+    struct slice name = host, port;
+    /* "[::1]:5000" is cut at its port, "[::1]" is not */
+    if (slice_cut_last(host, ':', &name, &port) && memchr(port.at, ']', port.length))
+        name = host;
+    for (size_t i = 0; i < u->count; i++)
+        for (char *const *h = u->all[i]->hosts; h && *h; h++)
+            if ((strlen(*h) == name.length && strncasecmp(*h, name.at, name.length) == 0) ||
+                (strlen(*h) == host.length && strncasecmp(*h, host.at, host.length) == 0))
+                return u->all[i];
+    return NULL;
+}
+
 struct upstream *upstreams_default(const struct upstreams *u)
 {
-    return u->count > 0 ? u->all[0] : NULL;
+    return u->count > 0 ? u->all[u->chosen] : NULL;
+}
+
+bool upstreams_choose_default(struct upstreams *u, const char *registry)
+{
+    const struct upstream *wanted = upstreams_find(u, slice_of(registry));
+    for (size_t i = 0; wanted && i < u->count; i++)
+        if (u->all[i] == wanted)
+            u->chosen = i;
+    return wanted != NULL;
+}
+
+struct upstream *upstreams_at(const struct upstreams *u, size_t i)
+{
+    return i < u->count ? u->all[i] : NULL;
+}
+
+struct source *upstream_origin(const struct upstream *u)
+{
+    return &u->sources[u->source_count - 1];
+}
+
+static const char *matching(char *const *globs, const char *text)
+{
+    for (; globs && *globs; globs++)
+        if (fnmatch(*globs, text, 0) == 0)
+            return *globs;
+    return NULL;
+}
+
+bool upstream_allows(const struct upstream *u, const char *repository, const char **rule)
+{
+    const char *denied = matching(u->deny, repository), *allowed = matching(u->allow, repository);
+    *rule = denied ? denied : allowed ? allowed : "";
+    return !denied && (!u->allow || allowed);
+}
+
+bool upstream_is_immutable_tag(const struct upstream *u, const char *tag)
+{
+    return matching(u->immutable_tags, tag) != NULL;
 }
 
 static bool is_under(const char *host, const char *domain)
@@ -153,12 +268,12 @@ static bool is_under(const char *host, const char *domain)
     return h >= d && strcmp(host + h - d, domain) == 0 && (h == d || host[h - d - 1] == '.');
 }
 
-bool upstream_trusts_realm(const struct upstream *u, const char *realm_url)
+bool source_trusts_realm(const struct source *s, const char *realm_url)
 {
     static const char *const domains[] = {"docker.io",  "ghcr.io", "quay.io",
                                           "gitlab.com", "gcr.io",  "pkg.dev"};
     struct url_origin ours, theirs;
-    if (!upstream_url_origin(u->url, &ours) || !upstream_url_origin(realm_url, &theirs))
+    if (!upstream_url_origin(s->url, &ours) || !upstream_url_origin(realm_url, &theirs))
         return false;
     if (strcmp(theirs.scheme, "https") != 0 && strcmp(ours.scheme, "http") != 0)
         return false;

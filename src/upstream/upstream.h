@@ -1,44 +1,78 @@
 /* SPDX-License-Identifier: Apache-2.0
- * A registry and how to reach it: its canonical name, the base URL of its origin, the credential
- * configured for it. No I/O. The table is built at start and then read only; what is learnt of an
- * upstream (its challenge) belongs to the fetch thread. A closed world: a name that is not in the
- * table is never dialled. */
+ * A registry and how to reach it: its canonical name, its mirrors and its origin, the credentials
+ * configured for it, what of it may be served. No I/O. The table is built at start and then read
+ * only; what is learnt of a source belongs to the fetch thread. A closed world: a name that is not
+ * in the table is never dialled. */
 #ifndef UPSTREAM_UPSTREAM_H
 #define UPSTREAM_UPSTREAM_H
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/str.h"
 #include "oci/challenge.h"
 
 struct error;
 
-struct upstream {
-    char registry[256]; /* canonical name: "docker.io" */
-    char url[512];      /* scheme://host[:port][/prefix], no trailing slash */
-    bool is_private; /* its own host is in a private or loopback range by configuration: redirects
-                        there are fine */
-    char *username;  /* NULL: anonymous */
+/* One place that has a registry's content: a mirror of it, or its origin. */
+struct source {
+    char url[512]; /* scheme://host[:port][/prefix], no trailing slash */
+    char *username; /* NULL: anonymous */
     char *password;
-    struct challenge challenge; /* fetch thread: the last one seen, scheme NONE until then */
+    /* below: the fetch thread's */
+    bool is_private; /* it lives in a private or loopback range: redirects there are fine */
+    struct challenge challenge; /* the last one seen, scheme NONE until then */
+};
+
+struct upstream {
+    char registry[256];     /* canonical name: "docker.io" */
+    struct source *sources; /* in the order of preference: the mirrors, the origin last */
+    size_t source_count;    /* at least 1 */
+    bool resolves_anywhere; /* tags: mirrors are asked like for digests; otherwise the origin first */
+    int64_t tag_ttl_ms;     /* -1: the mirror's own */
+    char **hosts;           /* virtual hosts, lower case; NULL-ended, as are all below; may be NULL */
+    char **allow, **deny;   /* globs on repository names; see upstream_allows */
+    char **immutable_tags;  /* globs on tags that never move once seen */
+};
+
+/* What is configured of a registry. Lists are NULL-ended, or NULL for none; strings are copied. */
+struct upstream_options {
+    const char *registry;
+    const char *origin;
+    char *const *mirrors;
+    const char *username, *password; /* the origin's; NULL: anonymous */
+    bool resolves_anywhere;
+    int64_t tag_ttl_ms; /* -1: the mirror's own */
+    char *const *hosts, *const *allow, *const *deny, *const *immutable_tags;
 };
 
 struct upstreams;
 struct upstreams *upstreams_new(void);
 void upstreams_free(struct upstreams *u);
-/* Adds one; the URL must be http(s) with a host, without user, query or fragment (ERR_USAGE names
- * what is wrong). username and password may be NULL. */
-int upstreams_add(struct upstreams *u, const char *registry, const char *url, const char *username,
-                  const char *password, struct error *e);
+/* Adds one; URLs must be http(s) with a host, without user, query or fragment; names and hosts are
+ * there once (ERR_USAGE names what is wrong). */
+int upstreams_add(struct upstreams *u, const struct upstream_options *o, struct error *e);
 /* By any alias that a client may use. NULL: not ours. */
 struct upstream *upstreams_find(const struct upstreams *u, struct slice registry);
-struct upstream *upstreams_default(const struct upstreams *u); /* the first added */
+/* By a Host header, with or without its port. NULL: no registry has that virtual host. */
+struct upstream *upstreams_find_host(const struct upstreams *u, struct slice host);
+/* The one that names without a registry mean: the first added, unless another was chosen. */
+struct upstream *upstreams_default(const struct upstreams *u);
+/* false if there is no such registry */
+bool upstreams_choose_default(struct upstreams *u, const char *registry);
+struct upstream *upstreams_at(const struct upstreams *u, size_t i); /* NULL past the last */
 
-/* May a credential of this upstream go to that realm? Same host (exactly, for IPs and localhost),
- * or the same registrable domain by a built-in table (docker.io, ghcr.io, quay.io, gitlab.com,
- * gcr.io, pkg.dev); https unless the upstream is http itself. */
-bool upstream_trusts_realm(const struct upstream *u, const char *realm_url);
+struct source *upstream_origin(const struct upstream *u);
+/* May that repository be served? A matching deny refuses; with an allow list one of its globs must
+ * match. '*' spans slashes. *rule: the glob that decided ("" if none of the allow list matched). */
+bool upstream_allows(const struct upstream *u, const char *repository, const char **rule);
+bool upstream_is_immutable_tag(const struct upstream *u, const char *tag);
+
+/* May a credential of this source go to that realm? Same host (exactly, for IPs and localhost), or
+ * the same registrable domain by a built-in table (docker.io, ghcr.io, quay.io, gitlab.com, gcr.io,
+ * pkg.dev); https unless the source is http itself. */
+bool source_trusts_realm(const struct source *s, const char *realm_url);
 /* Splits a URL: scheme, host and port lower-cased (default port filled in), false if it is not http
  * or https with a host, or if it names a user. */
 struct url_origin {

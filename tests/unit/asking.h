@@ -23,7 +23,7 @@
 
 static struct scripted server;
 static struct fetcher *fetcher;
-static struct upstream upstream;
+static struct source source;
 
 struct question {
     struct call call; /* first */
@@ -42,9 +42,9 @@ static void begin_with(struct scripted_step *steps, struct fetcher_options o)
     o.user_agent = "tranship/test";
     fetcher = fetcher_start(&o, &e);
     assert_non_null(fetcher);
-    memset(&upstream, 0, sizeof upstream);
-    snprintf(upstream.url, sizeof upstream.url, "http://127.0.0.1:%u", server.ports[0]);
-    upstream.is_private = true;
+    memset(&source, 0, sizeof source);
+    snprintf(source.url, sizeof source.url, "http://127.0.0.1:%u", server.ports[0]);
+    source.is_private = true;
 }
 
 static void begin(struct scripted_step *steps)
@@ -105,7 +105,7 @@ static void send_off(struct question *q, const struct exchange_request *r)
     memset(q, 0, sizeof *q);
     sem_init(&q->is_done, 0, 0);
     q->request = *r;
-    q->request.upstream = &upstream;
+    q->request.source = &source;
     q->request.repository = "x/y";
     if (!q->request.path)
         q->request.path = "/v2/x/y/blobs/d";

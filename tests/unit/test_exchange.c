@@ -233,10 +233,10 @@ static void a_token_service_that_refuses_has_its_kinds(void **state)
     ask(NULL, ERR_NAME_UNKNOWN, 0, "");
     ask(NULL, ERR_UPSTREAM, 0, "");
     ask(NULL, ERR_UPSTREAM, 0, "");
-    upstream.username = (char[]){"me"};
-    upstream.password = (char[]){"pw"};
+    source.username = (char[]){"me"};
+    source.password = (char[]){"pw"};
     struct error why = ask(NULL, ERR_CREDENTIALS, 0, "");
-    assert_non_null(strstr(why.text, upstream.url));
+    assert_non_null(strstr(why.text, source.url));
     assert_null(strstr(why.text, "pw"));
     end();
 }
@@ -252,8 +252,8 @@ static void a_token_service_without_get_is_asked_by_a_form(void **state)
         LAST};
     (void)state;
     begin(steps);
-    upstream.username = (char[]){"me"};
-    upstream.password = (char[]){"p&w"};
+    source.username = (char[]){"me"};
+    source.password = (char[]){"p&w"};
     ask(NULL, ERR_NONE, 200, "ok");
     end();
 }
@@ -271,8 +271,8 @@ static void credentials_go_to_no_foreign_realm(void **state)
         LAST};
     (void)state;
     begin(steps);
-    upstream.username = (char[]){"me"};
-    upstream.password = (char[]){"pw"};
+    source.username = (char[]){"me"};
+    source.password = (char[]){"pw"};
     ask(NULL, ERR_NONE, 200, "ok");
     end();
 }
@@ -292,11 +292,11 @@ static void basic_is_sent_when_asked_for_and_its_refusal_is_told(void **state)
         LAST};
     (void)state;
     begin(steps);
-    upstream.username = (char[]){"me"};
-    upstream.password = (char[]){"pw"};
+    source.username = (char[]){"me"};
+    source.password = (char[]){"pw"};
     ask(NULL, ERR_NONE, 200, "ok");
     ask(NULL, ERR_CREDENTIALS, 401, "");
-    upstream.username = NULL;
+    source.username = NULL;
     ask(NULL, ERR_NAME_UNKNOWN, 401, "");
     end();
 }
@@ -339,8 +339,8 @@ static void a_token_service_may_redirect_but_not_with_the_password(void **state)
     (void)state;
     begin(steps);
     ask(NULL, ERR_NONE, 200, "ok");
-    upstream.username = (char[]){"me"};
-    upstream.password = (char[]){"pw"};
+    source.username = (char[]){"me"};
+    source.password = (char[]){"pw"};
     struct error why = ask(NULL, ERR_UPSTREAM, 0, "");
     assert_non_null(strstr(why.text, "may not see the password"));
     assert_null(strstr(why.text, "secret"));
@@ -359,9 +359,9 @@ static void forget(struct call *call)
     struct challenge c = {.scheme = CHALLENGE_BEARER, .realm = "http://r/t", .service = "s"};
     struct token_key k = {c.realm, c.service, "x", ""};
     tokens_put(fetcher_tokens(fetcher), &k, "t2", 300, clock_mono_ms());
-    authorization_forget(fetcher, &upstream, &c, false, "x", "t1");
+    authorization_forget(fetcher, &source, &c, false, "x", "t1");
     g->is_newer_kept = tokens_get(fetcher_tokens(fetcher), &k, clock_mono_ms()) != NULL;
-    authorization_forget(fetcher, &upstream, &c, false, "x", "t2");
+    authorization_forget(fetcher, &source, &c, false, "x", "t2");
     g->is_same_gone = tokens_get(fetcher_tokens(fetcher), &k, clock_mono_ms()) == NULL;
     sem_post(&g->is_done);
 }
@@ -447,10 +447,10 @@ static void a_foreign_host_with_a_realm_gets_an_anonymous_token(void **state)
         LAST};
     (void)state;
     begin(steps);
-    upstream.username = (char[]){"me"};
-    upstream.password = (char[]){"pw"};
+    source.username = (char[]){"me"};
+    source.password = (char[]){"pw"};
     ask(NULL, ERR_NONE, 200, "ok");
-    assert_int_equal(upstream.challenge.scheme, CHALLENGE_NONE);
+    assert_int_equal(source.challenge.scheme, CHALLENGE_NONE);
     end();
 }
 

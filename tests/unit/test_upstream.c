@@ -11,11 +11,11 @@
 #include "base/error.h"
 #include "upstream/upstream.h"
 
-static struct upstream upstream_at(const char *url)
+static struct source source_at(const char *url)
 {
-    struct upstream u = {0};
-    slice_copy(slice_of(url), u.url, sizeof u.url);
-    return u;
+    struct source s = {0};
+    slice_copy(slice_of(url), s.url, sizeof s.url);
+    return s;
 }
 
 static void an_origin_has_lower_case_and_a_default_port(void **state)
@@ -91,20 +91,28 @@ static void private_addresses_are_told_from_public_ones(void **state)
 static void a_realm_is_trusted_on_the_same_host_or_in_a_known_family(void **state)
 {
     (void)state;
-    struct upstream hub = upstream_at("https://registry-1.docker.io");
-    assert_true(upstream_trusts_realm(&hub, "https://auth.docker.io/token"));
-    assert_false(upstream_trusts_realm(&hub, "http://auth.docker.io/token"));
-    assert_false(upstream_trusts_realm(&hub, "https://auth.docker.io.evil.example/token"));
-    assert_false(upstream_trusts_realm(&hub, "https://evildocker.io/token"));
-    assert_false(upstream_trusts_realm(&hub, "https://ghcr.io/token"));
-    assert_false(upstream_trusts_realm(&hub, "https://auth.docker.io@evil.example/"));
-    struct upstream own = upstream_at("https://registry.corp.example:5000");
-    assert_true(upstream_trusts_realm(&own, "https://registry.corp.example/auth"));
-    assert_false(upstream_trusts_realm(&own, "https://auth.corp.example/auth"));
-    struct upstream local = upstream_at("http://127.0.0.1:5000");
-    assert_true(upstream_trusts_realm(&local, "http://127.0.0.1:5001/auth"));
-    assert_false(upstream_trusts_realm(&local, "http://127.0.0.2:5000/auth"));
-    assert_false(upstream_trusts_realm(&local, "http://localhost:5000/auth"));
+    struct source hub = source_at("https://registry-1.docker.io");
+    assert_true(source_trusts_realm(&hub, "https://auth.docker.io/token"));
+    assert_false(source_trusts_realm(&hub, "http://auth.docker.io/token"));
+    assert_false(source_trusts_realm(&hub, "https://auth.docker.io.evil.example/token"));
+    assert_false(source_trusts_realm(&hub, "https://evildocker.io/token"));
+    assert_false(source_trusts_realm(&hub, "https://ghcr.io/token"));
+    assert_false(source_trusts_realm(&hub, "https://auth.docker.io@evil.example/"));
+    struct source own = source_at("https://registry.corp.example:5000");
+    assert_true(source_trusts_realm(&own, "https://registry.corp.example/auth"));
+    assert_false(source_trusts_realm(&own, "https://auth.corp.example/auth"));
+    struct source local = source_at("http://127.0.0.1:5000");
+    assert_true(source_trusts_realm(&local, "http://127.0.0.1:5001/auth"));
+    assert_false(source_trusts_realm(&local, "http://127.0.0.2:5000/auth"));
+    assert_false(source_trusts_realm(&local, "http://localhost:5000/auth"));
+}
+
+static struct upstreams *with(const struct upstream_options *o)
+{
+    struct upstreams *all = upstreams_new();
+    struct error e;
+    assert_int_equal(upstreams_add(all, o, &e), 0);
+    return all;
 }
 
 static void an_upstream_is_found_by_any_alias_and_strangers_are_not(void **state)
@@ -113,23 +121,29 @@ static void an_upstream_is_found_by_any_alias_and_strangers_are_not(void **state
     struct error e;
     (void)state;
     assert_null(upstreams_default(all));
-    assert_int_equal(
-        upstreams_add(all, "docker.io", "https://registry-1.docker.io/", "me", NULL, &e), 0);
-    assert_int_equal(
-        upstreams_add(all, "r.example:5000", "http://10.0.0.1:5000/prefix//", NULL, NULL, &e), 0);
+    const struct upstream_options docker = {.registry = "docker.io", .origin = "https://registry-1.docker.io/", .username = "me"},
+                                  local = {.registry = "r.example:5000", .origin = "http://10.0.0.1:5000/prefix//"};
+    assert_int_equal(upstreams_add(all, &docker, &e), 0);
+    assert_int_equal(upstreams_add(all, &local, &e), 0);
     struct upstream *hub = upstreams_find(all, slice_of("index.docker.io"));
     assert_non_null(hub);
     assert_ptr_equal(hub, upstreams_default(all));
-    assert_string_equal(hub->url, "https://registry-1.docker.io");
-    assert_string_equal(hub->username, "me");
-    assert_string_equal(hub->password, "");
-    assert_false(hub->is_private);
+    assert_ptr_equal(hub, upstreams_at(all, 0));
+    assert_string_equal(upstream_origin(hub)->url, "https://registry-1.docker.io");
+    assert_string_equal(upstream_origin(hub)->username, "me");
+    assert_string_equal(upstream_origin(hub)->password, "");
+    assert_false(upstream_origin(hub)->is_private);
     struct upstream *own = upstreams_find(all, slice_of("R.example:5000"));
     assert_non_null(own);
-    assert_string_equal(own->url, "http://10.0.0.1:5000/prefix");
-    assert_true(own->is_private);
-    assert_null(own->username);
+    assert_string_equal(upstream_origin(own)->url, "http://10.0.0.1:5000/prefix");
+    assert_true(upstream_origin(own)->is_private);
+    assert_null(upstream_origin(own)->username);
     assert_null(upstreams_find(all, slice_of("quay.io")));
+    assert_null(upstreams_at(all, 2));
+    assert_true(upstreams_choose_default(all, "r.example:5000"));
+    assert_ptr_equal(own, upstreams_default(all));
+    assert_false(upstreams_choose_default(all, "quay.io"));
+    assert_ptr_equal(own, upstreams_default(all));
     upstreams_free(all);
 }
 
@@ -140,12 +154,87 @@ static void a_url_that_says_too_much_or_too_little_is_refused(void **state)
     struct upstreams *all = upstreams_new();
     (void)state;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        char *mirrors[] = {(char *)bad[i], NULL};
+        const struct upstream_options as_origin = {.registry = "docker.io", .origin = bad[i]},
+                                      as_mirror = {.registry = "docker.io", .origin = "https://h", .mirrors = mirrors};
         struct error e = {0};
-        assert_int_equal(upstreams_add(all, "docker.io", bad[i], NULL, NULL, &e), -1);
+        assert_int_equal(upstreams_add(all, &as_origin, &e), -1);
         assert_int_equal(e.kind, ERR_USAGE);
+        assert_non_null(strstr(e.text, "upstream URL"));
+        assert_int_equal(upstreams_add(all, &as_mirror, &e), -1);
         assert_non_null(strstr(e.text, "upstream URL"));
     }
     assert_null(upstreams_default(all));
+    upstreams_free(all);
+}
+
+static void mirrors_come_before_the_origin_and_only_it_gets_the_credential(void **state)
+{
+    char *mirrors[] = {(char[]){"http://a/"}, (char[]){"https://b"}, NULL};
+    struct upstreams *all =
+        with(&(struct upstream_options){.registry = "docker.io", .origin = "https://o", .mirrors = mirrors, .username = "me"});
+    const struct upstream *u = upstreams_default(all);
+    (void)state;
+    assert_int_equal(u->source_count, 3);
+    assert_string_equal(u->sources[0].url, "http://a");
+    assert_string_equal(u->sources[1].url, "https://b");
+    assert_string_equal(u->sources[2].url, "https://o");
+    assert_ptr_equal(upstream_origin(u), &u->sources[2]);
+    assert_null(u->sources[0].username);
+    assert_null(u->sources[1].username);
+    assert_string_equal(u->sources[2].username, "me");
+    upstreams_free(all);
+}
+
+static void what_is_there_twice_is_refused_by_name(void **state)
+{
+    char *mirrors[] = {(char[]){"http://a/"}, NULL}, *hosts[] = {(char[]){"hub.lan"}, NULL};
+    struct upstreams *all = with(&(struct upstream_options){.registry = "docker.io", .origin = "https://o", .hosts = hosts});
+    struct error e;
+    (void)state;
+    assert_int_equal(upstreams_add(all, &(struct upstream_options){.registry = "index.docker.io", .origin = "https://p"}, &e), -1);
+    assert_non_null(strstr(e.text, "docker.io"));
+    assert_int_equal(
+        upstreams_add(all, &(struct upstream_options){.registry = "q.io", .origin = "http://a", .mirrors = mirrors}, &e), -1);
+    assert_non_null(strstr(e.text, "http://a"));
+    assert_int_equal(upstreams_add(all, &(struct upstream_options){.registry = "q.io", .origin = "http://b", .hosts = hosts}, &e),
+                     -1);
+    assert_non_null(strstr(e.text, "hub.lan"));
+    assert_null(upstreams_at(all, 1));
+    upstreams_free(all);
+}
+
+static void a_virtual_host_is_found_in_any_case_and_with_any_port(void **state)
+{
+    char *hosts[] = {(char[]){"hub.lan"}, (char[]){"other.lan:8080"}, (char[]){"[::1]"}, NULL};
+    struct upstreams *all = with(&(struct upstream_options){.registry = "docker.io", .origin = "https://o", .hosts = hosts});
+    (void)state;
+    static const char *const ours[] = {"hub.lan", "HUB.lan:5000", "other.lan:8080", "[::1]", "[::1]:5000"};
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
+        assert_non_null(upstreams_find_host(all, slice_of(ours[i])));
+    static const char *const others[] = {"", "hub", "hub.lan.evil", "other.lan", "other.lan:80", "[::2]", ":5000"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        assert_null(upstreams_find_host(all, slice_of(others[i])));
+    upstreams_free(all);
+}
+
+static void deny_wins_over_allow_and_the_rule_is_told(void **state)
+{
+    char *allow[] = {(char[]){"library/*"}, (char[]){"grafana/*"}, NULL}, *deny[] = {(char[]){"*/miner"}, NULL};
+    char *tags[] = {(char[]){"[0-9]*.[0-9]*"}, NULL};
+    struct upstreams *all = with(&(struct upstream_options){
+        .registry = "docker.io", .origin = "https://o", .allow = allow, .deny = deny, .immutable_tags = tags});
+    const struct upstream *u = upstreams_default(all);
+    const char *rule;
+    (void)state;
+    assert_true(upstream_allows(u, "library/alpine", &rule));
+    assert_true(upstream_allows(u, "grafana/a/b", &rule));
+    assert_false(upstream_allows(u, "library/miner", &rule));
+    assert_string_equal(rule, "*/miner");
+    assert_false(upstream_allows(u, "other/x", &rule));
+    assert_string_equal(rule, "");
+    assert_true(upstream_is_immutable_tag(u, "1.27"));
+    assert_false(upstream_is_immutable_tag(u, "latest"));
     upstreams_free(all);
 }
 
@@ -159,6 +248,10 @@ int main(void)
         cmocka_unit_test(a_realm_is_trusted_on_the_same_host_or_in_a_known_family),
         cmocka_unit_test(an_upstream_is_found_by_any_alias_and_strangers_are_not),
         cmocka_unit_test(a_url_that_says_too_much_or_too_little_is_refused),
+        cmocka_unit_test(mirrors_come_before_the_origin_and_only_it_gets_the_credential),
+        cmocka_unit_test(what_is_there_twice_is_refused_by_name),
+        cmocka_unit_test(a_virtual_host_is_found_in_any_case_and_with_any_port),
+        cmocka_unit_test(deny_wins_over_allow_and_the_rule_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
