@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The order of stopping is the order of dependence: no new connections, answers under way get their time, the mirror
- * refuses, the fetcher fails what is in flight (which ends every wait), the daemons stop, the ledger drains, the index
- * and the store close. libmicrohttpd aborts if it is stopped with a connection suspended, hence fetcher before server. */
+ * The order of stopping is the order of dependence: no new connections, answers under way get their
+ * time, the mirror refuses, the fetcher fails what is in flight (which ends every wait), the
+ * daemons stop, the ledger drains, the index and the store close. libmicrohttpd aborts if it is
+ * stopped with a connection suspended, hence fetcher before server. */
 #include "app/app.h"
 
 #include <fcntl.h>
@@ -47,9 +48,12 @@ static int configure_log(const struct config *c, struct error *e)
     enum log_level level;
     enum log_format format;
     if (!log_level_parse(c->log_level, &level))
-        return error_set(e, ERR_USAGE, "--log-level: \"%s\" is none of debug, info, warning, error, off", c->log_level);
+        return error_set(e, ERR_USAGE,
+                         "--log-level: \"%s\" is none of debug, info, warning, error, off",
+                         c->log_level);
     if (!log_format_parse(c->log_format, &format))
-        return error_set(e, ERR_USAGE, "--log-format: \"%s\" is neither text nor json", c->log_format);
+        return error_set(e, ERR_USAGE, "--log-format: \"%s\" is neither text nor json",
+                         c->log_format);
     log_configure(level, format);
     return 0;
 }
@@ -89,10 +93,11 @@ static int open_cache(struct app *a, struct error *e)
     if (!a->index)
         return -1;
     if (rebuilt)
-        log_event(LOG_LEVEL_WARNING, "the index was broken and has been rebuilt from the files", LOG_S("data", a->config->data),
-                  LOG_END);
+        log_event(LOG_LEVEL_WARNING, "the index was broken and has been rebuilt from the files",
+                  LOG_S("data", a->config->data), LOG_END);
     if (kept + dropped > 0)
-        log_event(LOG_LEVEL_INFO, "content on its way in taken up", LOG_I("kept", kept), LOG_I("dropped", dropped), LOG_END);
+        log_event(LOG_LEVEL_INFO, "content on its way in taken up", LOG_I("kept", kept),
+                  LOG_I("dropped", dropped), LOG_END);
     a->ledger = ledger_start(a->store, a->index, e);
     return a->ledger ? 0 : -1;
 }
@@ -113,12 +118,15 @@ static int start_fetcher(struct app *a, struct error *e)
 static int start_mirror(struct app *a, struct error *e)
 {
     const struct config *c = a->config;
-    struct mirror_options o = {.rules = {.tag_ttl_ms = c->tag_ttl_ms, .negative_ttl_ms = c->negative_ttl_ms, .retry_ms = RETRY_MS},
+    struct mirror_options o = {.rules = {.tag_ttl_ms = c->tag_ttl_ms,
+                                         .negative_ttl_ms = c->negative_ttl_ms,
+                                         .retry_ms = RETRY_MS},
                                .memory_bytes = (size_t)c->memory_bytes};
     if (o.rules.retry_ms > c->tag_ttl_ms)
         o.rules.retry_ms = c->tag_ttl_ms;
     if (!freshness_mode_parse(c->mode, &o.rules.mode))
-        return error_set(e, ERR_USAGE, "--mode: \"%s\" is none of online, prefer-cache, offline", c->mode);
+        return error_set(e, ERR_USAGE, "--mode: \"%s\" is none of online, prefer-cache, offline",
+                         c->mode);
     a->mirror = mirror_new(&o, a->store, a->ledger, a->fetcher);
     return 0;
 }
@@ -128,7 +136,7 @@ static int start_server(struct app *a, struct error *e)
     const struct config *c = a->config;
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
     const struct server_options o = {.listen = c->listen,
-                                     .threads = c->threads > 0 ? (unsigned)c->threads
+                                     .threads = c->threads > 0   ? (unsigned)c->threads
                                                 : processors > 0 ? (unsigned)processors
                                                                  : 1,
                                      .max_connections = (unsigned)c->max_connections,
@@ -217,13 +225,16 @@ static void stop(struct app *a)
 static int start(struct app *a, struct error *e)
 {
     raise_limits();
-    if (configure_log(a->config, e) < 0 || add_upstreams(a, e) < 0 || take_signals(a, e) < 0 || log_start(e) < 0)
+    if (configure_log(a->config, e) < 0 || add_upstreams(a, e) < 0 || take_signals(a, e) < 0 ||
+        log_start(e) < 0)
         return -1;
-    if (open_cache(a, e) < 0 || start_fetcher(a, e) < 0 || start_mirror(a, e) < 0 || start_server(a, e) < 0)
+    if (open_cache(a, e) < 0 || start_fetcher(a, e) < 0 || start_mirror(a, e) < 0 ||
+        start_server(a, e) < 0)
         return -1;
     for (size_t i = 0; server_address(a->server, i); i++)
-        log_event(LOG_LEVEL_INFO, "serving", LOG_S("address", server_address(a->server, i)), LOG_S("data", a->config->data),
-                  LOG_S("upstream", a->config->upstream), LOG_S("mode", a->config->mode), LOG_END);
+        log_event(LOG_LEVEL_INFO, "serving", LOG_S("address", server_address(a->server, i)),
+                  LOG_S("data", a->config->data), LOG_S("upstream", a->config->upstream),
+                  LOG_S("mode", a->config->mode), LOG_END);
     return 0;
 }
 

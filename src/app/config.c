@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The table of config.def turned into code; nothing else knows an option's name, default or bounds. */
+ * The table of config.def turned into code; nothing else knows an option's name, default or bounds.
+ */
 #include "app/config.h"
 
 #include <ctype.h>
@@ -24,16 +25,18 @@ struct option {
 };
 
 static const struct option options[] = {
-#define LIST(field, name, initial, metavar, sentence)                                                                  \
+#define LIST(field, name, initial, metavar, sentence)                                              \
     {name, OPTION_LIST, offsetof(struct config, field), initial, 0, 0, metavar, sentence},
-#define TEXT(field, name, initial, metavar, sentence)                                                                  \
+#define TEXT(field, name, initial, metavar, sentence)                                              \
     {name, OPTION_TEXT, offsetof(struct config, field), initial, 0, 0, metavar, sentence},
-#define DURATION(field, name, initial, least, most, sentence)                                                          \
-    {name, OPTION_DURATION, offsetof(struct config, field##_ms), initial, least, most, "DURATION", sentence},
-#define NUMBER(field, name, initial, least, most, sentence)                                                            \
+#define DURATION(field, name, initial, least, most, sentence)                                      \
+    {name,       OPTION_DURATION, offsetof(struct config, field##_ms), initial, least, most,       \
+     "DURATION", sentence},
+#define NUMBER(field, name, initial, least, most, sentence)                                        \
     {name, OPTION_NUMBER, offsetof(struct config, field), initial, least, most, "N", sentence},
-#define SIZE(field, name, initial, least, most, sentence)                                                              \
-    {name, OPTION_SIZE, offsetof(struct config, field##_bytes), initial, least, most, "SIZE", sentence},
+#define SIZE(field, name, initial, least, most, sentence)                                          \
+    {name,   OPTION_SIZE, offsetof(struct config, field##_bytes), initial, least, most,            \
+     "SIZE", sentence},
 #include "app/config.def"
 };
 
@@ -96,8 +99,8 @@ static int set_number(const struct option *o, int64_t *field, const char *value,
                          : o->type == OPTION_SIZE   ? "size (such as 64KiB, 10GiB)"
                                                     : "number");
     if (found < o->least || found > o->most)
-        return error_set(e, ERR_USAGE, "--%s: %s is out of bounds (%lld to %lld%s)", o->name, value, (long long)o->least,
-                         (long long)o->most,
+        return error_set(e, ERR_USAGE, "--%s: %s is out of bounds (%lld to %lld%s)", o->name, value,
+                         (long long)o->least, (long long)o->most,
                          o->type == OPTION_DURATION ? " ms"
                          : o->type == OPTION_SIZE   ? " bytes"
                                                     : "");
@@ -105,13 +108,14 @@ static int set_number(const struct option *o, int64_t *field, const char *value,
     return 0;
 }
 
-int config_set(struct config *c, const char *name, const char *value, bool is_first, struct error *e)
+int config_set(struct config *c, const char *name, const char *value, bool is_first,
+               struct error *e)
 {
     const struct option *o = find(name);
     if (!o) {
         const char *nearest = config_nearest(name);
-        return error_set(e, ERR_USAGE, "unknown option --%s%s%s", name, nearest ? "; the nearest is --" : "",
-                         nearest ? nearest : "");
+        return error_set(e, ERR_USAGE, "unknown option --%s%s%s", name,
+                         nearest ? "; the nearest is --" : "", nearest ? nearest : "");
     }
     void *field = (char *)c + o->offset;
     switch (o->type) {

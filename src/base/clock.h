@@ -5,11 +5,13 @@
 
 #include <stdint.h>
 
-int64_t clock_wall_s(void);  /* seconds since 1970: for what is stored or shown; may jump */
-int64_t clock_mono_ms(void); /* milliseconds since some start: for intervals and deadlines; never goes back */
+int64_t clock_wall_s(void); /* seconds since 1970: for what is stored or shown; may jump */
+int64_t clock_mono_ms(
+    void); /* milliseconds since some start: for intervals and deadlines; never goes back */
 int64_t clock_mono_us(void); /* the same in microseconds */
 
-/* Tests: freezes both clocks at these values; clock_advance moves both; clock_real lets them run again. */
+/* Tests: freezes both clocks at these values; clock_advance moves both; clock_real lets them run
+ * again. */
 void clock_freeze(int64_t wall_s, int64_t mono_ms);
 void clock_advance_ms(int64_t ms);
 void clock_real(void);

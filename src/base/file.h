@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Files, always relative to an open folder, never following a link in the last component. These wait for the disk. */
+ * Files, always relative to an open folder, never following a link in the last component. These
+ * wait for the disk. */
 #ifndef BASE_FILE_H
 #define BASE_FILE_H
 
@@ -14,13 +15,17 @@ struct error;
 int file_make_path(const char *path, struct error *e);
 /* Opens a folder (O_DIRECTORY|O_CLOEXEC), made first if make. The descriptor or -1. */
 int file_open_folder(int at, const char *name, bool make, struct error *e);
-int file_write_all(int fd, const void *bytes, size_t length, uint64_t offset, struct error *e); /* pwrite, all of it */
+int file_write_all(int fd, const void *bytes, size_t length, uint64_t offset,
+                   struct error *e); /* pwrite, all of it */
 /* pread until max or the end of the file. Count or -1. */
 ssize_t file_read_some(int fd, void *into, size_t max, uint64_t offset, struct error *e);
-/* A whole file of at most max bytes, owned, 0-terminated. 1 read, 0 no such file, -1 failed (too large: ERR_CORRUPT). */
+/* A whole file of at most max bytes, owned, 0-terminated. 1 read, 0 no such file, -1 failed (too
+ * large: ERR_CORRUPT). */
 int file_read(int at, const char *name, size_t max, char **bytes, size_t *length, struct error *e);
 int file_sync(int fd, struct error *e); /* fsync, files and folders */
-/* Replaces name as a whole: temporary beside it, fsync if durable, rename, fsync of the folder if durable. */
-int file_replace(int at, const char *name, const void *bytes, size_t length, bool durable, struct error *e);
+/* Replaces name as a whole: temporary beside it, fsync if durable, rename, fsync of the folder if
+ * durable. */
+int file_replace(int at, const char *name, const void *bytes, size_t length, bool durable,
+                 struct error *e);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Typed reads from JSON. The only folder that includes jansson.h is base; others see struct json_t as an
- * opaque pointer. */
+ * Typed reads from JSON. The only folder that includes jansson.h is base; others see struct json_t
+ * as an opaque pointer. */
 #ifndef BASE_JSON_H
 #define BASE_JSON_H
 
@@ -12,8 +12,8 @@ struct error;
 struct json_t;
 struct str;
 
-/* Parses a whole document (duplicate keys, trailing bytes and nesting deeper than 100 refused). Owned by the caller;
- * json_free. NULL and ERR_CORRUPT with line and column on failure. */
+/* Parses a whole document (duplicate keys, trailing bytes and nesting deeper than 100 refused).
+ * Owned by the caller; json_free. NULL and ERR_CORRUPT with line and column on failure. */
 struct json_t *json_parse(const char *bytes, size_t length, struct error *e);
 void json_free(struct json_t *document);
 static inline void json_auto_free_(struct json_t **p)
@@ -22,11 +22,13 @@ static inline void json_auto_free_(struct json_t **p)
 }
 #define autojson __attribute__((cleanup(json_auto_free_)))
 
-/* Borrowed from the document. Absent, or of another type: NULL / the count 0 / false and *out untouched. */
-struct json_t *json_get(const struct json_t *object, const char *key);      /* any type but null */
+/* Borrowed from the document. Absent, or of another type: NULL / the count 0 / false and *out
+ * untouched. */
+struct json_t *json_get(const struct json_t *object, const char *key); /* any type but null */
 struct json_t *json_get_object(const struct json_t *object, const char *key);
 struct json_t *json_get_array(const struct json_t *object, const char *key);
-const char *json_get_string(const struct json_t *object, const char *key);  /* 0-terminated; one with an inner 0 is absent */
+const char *json_get_string(const struct json_t *object,
+                            const char *key); /* 0-terminated; one with an inner 0 is absent */
 bool json_get_integer(const struct json_t *object, const char *key, int64_t *out);
 bool json_is_object(const struct json_t *value);
 bool json_is_array(const struct json_t *value);
@@ -34,7 +36,8 @@ const char *json_text(const struct json_t *value); /* NULL unless a string, or w
 size_t json_count(const struct json_t *array);
 struct json_t *json_item(const struct json_t *array, size_t i);
 /* Visits every key of an object; stops when visit returns false. */
-void json_each(const struct json_t *object, bool (*visit)(const char *key, struct json_t *value, void *cls), void *cls);
+void json_each(const struct json_t *object,
+               bool (*visit)(const char *key, struct json_t *value, void *cls), void *cls);
 /* Appends the value as compact JSON. */
 void json_print(const struct json_t *value, struct str *out);
 

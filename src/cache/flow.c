@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Present bytes are a sorted array of segments; only the producer changes it, under the mutex, after the bytes are in the
- * file, so a reader that sees a segment may read it without the lock. The hash runs along the contiguous prefix and
- * belongs to the producer alone. Waiters are woken from a private list with no lock held. */
+ * Present bytes are a sorted array of segments; only the producer changes it, under the mutex,
+ * after the bytes are in the file, so a reader that sees a segment may read it without the lock.
+ * The hash runs along the contiguous prefix and belongs to the producer alone. Waiters are woken
+ * from a private list with no lock held. */
 #include "cache/flow.h"
 
 #include <inttypes.h>
@@ -34,13 +35,13 @@ struct flow {
     atomic_uint references;
     struct store *store;
     struct digest digest;
-    int fd;               /* set by flow_open, before the first segment */
+    int fd;                /* set by flow_open, before the first segment */
     struct hasher *hasher; /* producer */
-    uint64_t hashed;      /* producer: prefix that went through the hasher */
-    uint64_t unsaved;     /* producer: bytes written since the map was */
-    int64_t flushed_ms;   /* producer */
-    bool is_dirty;        /* producer: news since the last flush */
-    uint64_t news;        /* producer: bytes of it */
+    uint64_t hashed;       /* producer: prefix that went through the hasher */
+    uint64_t unsaved;      /* producer: bytes written since the map was */
+    int64_t flushed_ms;    /* producer */
+    bool is_dirty;         /* producer: news since the last flush */
+    uint64_t news;         /* producer: bytes of it */
 
     struct mutex mutex; /* guards all below */
     enum flow_state state;
@@ -132,7 +133,8 @@ uint64_t flow_present(struct flow *f)
     return sum;
 }
 
-/* --- with the mutex held ------------------------------------------------------------------------------------------ */
+/* --- with the mutex held
+ * ------------------------------------------------------------------------------------------ */
 
 static uint64_t present_from(const struct flow *f, uint64_t offset)
 {
@@ -201,7 +203,9 @@ static void collect(struct flow *f, struct waiters *ready)
     STAILQ_CONCAT(&f->waiters, &rest);
 }
 
-/* --- without it --------------------------------------------------------------------------------------------------- */
+/* --- without it
+ * ---------------------------------------------------------------------------------------------------
+ */
 
 static void wake_those_with_news(struct flow *f)
 {
@@ -249,7 +253,8 @@ bool flow_await(struct flow *f, uint64_t offset, struct waiter *w)
 }
 
 /* The map: a line "tranship-map 1 <size or -1>", then "first end" a line. */
-static bool read_map(const char *text, int64_t *size, struct segment *segments, size_t *count, size_t max)
+static bool read_map(const char *text, int64_t *size, struct segment *segments, size_t *count,
+                     size_t max)
 {
     int used = 0;
     if (sscanf(text, "tranship-map 1 %" SCNd64 "\n%n", size, &used) != 1 || used == 0)
@@ -258,9 +263,11 @@ static bool read_map(const char *text, int64_t *size, struct segment *segments, 
     for (*count = 0; text[used]; ++*count) {
         struct segment s;
         int more = 0;
-        if (*count == max || sscanf(text + used, "%" SCNu64 " %" SCNu64 "\n%n", &s.first, &s.end, &more) != 2)
+        if (*count == max ||
+            sscanf(text + used, "%" SCNu64 " %" SCNu64 "\n%n", &s.first, &s.end, &more) != 2)
             return false;
-        if (more == 0 || s.end <= s.first || s.first < last || (*size >= 0 && s.end > (uint64_t)*size))
+        if (more == 0 || s.end <= s.first || s.first < last ||
+            (*size >= 0 && s.end > (uint64_t)*size))
             return false;
         last = s.end;
         segments[*count] = s;
@@ -314,9 +321,11 @@ int flow_set_size(struct flow *f, uint64_t size_bytes, struct error *e)
     {
         MUTEX_HOLD(&f->mutex);
         if (f->has_size && f->size != size_bytes)
-            return error_set(e, ERR_CORRUPT, "size %" PRIu64 " where %" PRIu64 " was promised", size_bytes, f->size);
+            return error_set(e, ERR_CORRUPT, "size %" PRIu64 " where %" PRIu64 " was promised",
+                             size_bytes, f->size);
         if (f->count > 0 && f->segments[f->count - 1].end > size_bytes)
-            return error_set(e, ERR_CORRUPT, "size %" PRIu64 " is less than what came already", size_bytes);
+            return error_set(e, ERR_CORRUPT, "size %" PRIu64 " is less than what came already",
+                             size_bytes);
         f->has_size = true;
         f->size = size_bytes;
         if (f->state == FLOW_WAITING)
@@ -442,7 +451,8 @@ int flow_finish(struct flow *f, struct error *e)
     mutex_unlock(&f->mutex);
     struct error why;
     if (f->hashed != size) {
-        error_set(&why, ERR_IO, "only %" PRIu64 " of %" PRIu64 " bytes could be hashed", f->hashed, size);
+        error_set(&why, ERR_IO, "only %" PRIu64 " of %" PRIu64 " bytes could be hashed", f->hashed,
+                  size);
         flow_fail(f, &why);
         if (e)
             *e = why;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
- * One blob on its way in: written by one or several transfers, followed by many connections. It knows bytes and
- * readers, neither curl nor HTTP. States only move forward: WAITING (size unknown), STREAMING, then VERIFIED or
- * FAILED. The newest byte of the blob, its last, is held back until VERIFIED, so that nobody can complete a corrupt
- * blob. Which bytes are present is written beside the data from time to time, so that a later flow of the same digest,
- * in this process or the next, goes on where this one stopped.
- * Counted: the flights table, the producer and each reader hold one reference. Safe from any thread unless said. */
+ * One blob on its way in: written by one or several transfers, followed by many connections. It
+ * knows bytes and readers, neither curl nor HTTP. States only move forward: WAITING (size unknown),
+ * STREAMING, then VERIFIED or FAILED. The newest byte of the blob, its last, is held back until
+ * VERIFIED, so that nobody can complete a corrupt blob. Which bytes are present is written beside
+ * the data from time to time, so that a later flow of the same digest, in this process or the next,
+ * goes on where this one stopped. Counted: the flights table, the producer and each reader hold one
+ * reference. Safe from any thread unless said. */
 #ifndef CACHE_FLOW_H
 #define CACHE_FLOW_H
 
@@ -23,14 +24,16 @@ struct flow;
 
 enum flow_state { FLOW_WAITING, FLOW_STREAMING, FLOW_VERIFIED, FLOW_FAILED };
 
-/* Someone who wants to know. Embedded in its owner; lives until wake is called, which happens exactly once. */
+/* Someone who wants to know. Embedded in its owner; lives until wake is called, which happens
+ * exactly once. */
 struct waiter {
     void (*wake)(struct waiter *w); /* from the producer's thread, no lock held; must not wait */
     uint64_t offset;                /* private to the flow */
     STAILQ_ENTRY(waiter) next;
 };
 
-/* A new flow, WAITING, with one reference. size_bytes: as a descriptor promised, -1 if unknown. Does no I/O. */
+/* A new flow, WAITING, with one reference. size_bytes: as a descriptor promised, -1 if unknown.
+ * Does no I/O. */
 struct flow *flow_new(struct store *s, const struct digest *d, int64_t size_bytes);
 struct flow *flow_ref(struct flow *f);
 void flow_unref(struct flow *f);
@@ -40,39 +43,50 @@ const struct digest *flow_digest(const struct flow *f);
 enum flow_state flow_state(struct flow *f);
 /* True once the size is known (STREAMING and later, unless FAILED before). */
 bool flow_size(struct flow *f, uint64_t *size_bytes);
-bool flow_error(struct flow *f, struct error *e);  /* true and *e filled once FAILED */
-int flow_fd(const struct flow *f);                 /* borrowed: the data file; complete once VERIFIED */
-uint64_t flow_present(struct flow *f);             /* bytes present now */
+bool flow_error(struct flow *f, struct error *e); /* true and *e filled once FAILED */
+int flow_fd(const struct flow *f);     /* borrowed: the data file; complete once VERIFIED */
+uint64_t flow_present(struct flow *f); /* bytes present now */
 
-/* --- readers ------------------------------------------------------------------------------------------------------ */
-/* Copies up to max bytes from offset. Returns the count, 0 if none are ready (or offset is the end), -1 once FAILED
- * (reason in e). */
+/* --- readers
+ * ------------------------------------------------------------------------------------------------------
+ */
+/* Copies up to max bytes from offset. Returns the count, 0 if none are ready (or offset is the
+ * end), -1 once FAILED (reason in e). */
 ssize_t flow_read(struct flow *f, uint64_t offset, void *into, size_t max, struct error *e);
-/* Calls w->wake once when offset becomes readable or the flow ends; with offset FLOW_HEAD when the size becomes
- * known or the flow ends; with FLOW_END only when it ends. Returns false, and forgets w, if that is already so. */
+/* Calls w->wake once when offset becomes readable or the flow ends; with offset FLOW_HEAD when the
+ * size becomes known or the flow ends; with FLOW_END only when it ends. Returns false, and forgets
+ * w, if that is already so. */
 bool flow_await(struct flow *f, uint64_t offset, struct waiter *w);
 #define FLOW_HEAD UINT64_MAX
 #define FLOW_END (UINT64_MAX - 1)
 
-/* --- the producer: one thread (the fetcher's) --------------------------------------------------------------------- */
-/* Opens the partial file and takes up what an earlier flow left there: first of all, once. Waits for the disk. 0 or -1. */
+/* --- the producer: one thread (the fetcher's)
+ * --------------------------------------------------------------------- */
+/* Opens the partial file and takes up what an earlier flow left there: first of all, once. Waits
+ * for the disk. 0 or -1. */
 int flow_open(struct flow *f, struct error *e);
 /* The size that a source states. 0, or -1 (ERR_CORRUPT) if it contradicts what is known. */
 int flow_set_size(struct flow *f, uint64_t size_bytes, struct error *e);
-/* Bytes at their place; those already present are not written again. Refused: beyond the size (ERR_CORRUPT), disk errors. */
+/* Bytes at their place; those already present are not written again. Refused: beyond the size
+ * (ERR_CORRUPT), disk errors. */
 int flow_write(struct flow *f, uint64_t offset, const void *bytes, size_t length, struct error *e);
-/* The first hole at or after from: false if nothing is missing there. *length is UINT64_MAX while the size is unknown. */
+/* The first hole at or after from: false if nothing is missing there. *length is UINT64_MAX while
+ * the size is unknown. */
 bool flow_hole(struct flow *f, uint64_t from, uint64_t *offset, uint64_t *length);
-/* Wakes the readers who have news, at most every 2 ms. Returns milliseconds until it wants to be called again, -1 never. */
+/* Wakes the readers who have news, at most every 2 ms. Returns milliseconds until it wants to be
+ * called again, -1 never. */
 int flow_flush(struct flow *f);
-/* Hashes up to max bytes of the contiguous prefix that arrived out of order or was taken up. true if more is left. */
+/* Hashes up to max bytes of the contiguous prefix that arrived out of order or was taken up. true
+ * if more is left. */
 bool flow_catch_up(struct flow *f, size_t max);
-/* All is present and hashed: VERIFIED (0), or -1 (ERR_CORRUPT) if the digest differs: the caller restarts or fails it. With the size still unknown the
- * present prefix is the whole. */
+/* All is present and hashed: VERIFIED (0), or -1 (ERR_CORRUPT) if the digest differs: the caller
+ * restarts or fails it. With the size still unknown the present prefix is the whole. */
 int flow_finish(struct flow *f, struct error *e);
-/* FAILED for that reason; keeps the partial data unless the reason is ERR_CORRUPT. No effect once ended. */
+/* FAILED for that reason; keeps the partial data unless the reason is ERR_CORRUPT. No effect once
+ * ended. */
 void flow_fail(struct flow *f, const struct error *why);
-/* Throws away all bytes (taken-up ones turned out wrong) while no reader has been given any: true; else false. */
+/* Throws away all bytes (taken-up ones turned out wrong) while no reader has been given any: true;
+ * else false. */
 bool flow_restart(struct flow *f);
 /* Writes the map now (it is also written as bytes come, every 4 MiB). */
 void flow_save(struct flow *f);

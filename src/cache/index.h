@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The SQLite index DATA/tranship.db (WAL, schema version in user_version, migrations run in order at open). What it
- * says can be rebuilt from the files but for tags and listings. Reading: one struct index_reader per thread, never
- * blocks on the writer. Writing: only the ledger's thread, inside index_begin … index_commit.
- * The only folder that includes sqlite3.h is cache. */
+ * The SQLite index DATA/tranship.db (WAL, schema version in user_version, migrations run in order
+ * at open). What it says can be rebuilt from the files but for tags and listings. Reading: one
+ * struct index_reader per thread, never blocks on the writer. Writing: only the ledger's thread,
+ * inside index_begin … index_commit. The only folder that includes sqlite3.h is cache. */
 #ifndef CACHE_INDEX_H
 #define CACHE_INDEX_H
 
@@ -18,70 +18,86 @@ struct store;
 struct index;
 struct index_reader;
 
-/* Opens or makes the index of that data folder. A file that is broken or no database is set aside (renamed with ".broken")
- * and a new one made, which *rebuilt tells; one of a later schema version is refused. Then every file of the store
- * without a row gets one and every row without a file loses it (no hashing); manifests among unknown small files are
- * found by parsing. */
+/* Opens or makes the index of that data folder. A file that is broken or no database is set aside
+ * (renamed with ".broken") and a new one made, which *rebuilt tells; one of a later schema version
+ * is refused. Then every file of the store without a row gets one and every row without a file
+ * loses it (no hashing); manifests among unknown small files are found by parsing. */
 struct index *index_open(struct store *s, bool *rebuilt, struct error *e);
 void index_close(struct index *x); /* all readers closed before */
 
 struct index_reader *index_reader_open(struct index *x, struct error *e);
 void index_reader_close(struct index_reader *r);
 
-/* --- reading: 1 found, 0 absent, -1 failed ------------------------------------------------------------------------ */
-int index_find_blob(struct index_reader *r, const struct digest *d, uint64_t *size_bytes, struct error *e);
+/* --- reading: 1 found, 0 absent, -1 failed
+ * ------------------------------------------------------------------------ */
+int index_find_blob(struct index_reader *r, const struct digest *d, uint64_t *size_bytes,
+                    struct error *e);
 
 struct index_manifest {
     char media_type[MEDIA_TYPE_MAX + 1];
 };
-int index_find_manifest(struct index_reader *r, const struct digest *d, struct index_manifest *out, struct error *e);
+int index_find_manifest(struct index_reader *r, const struct digest *d, struct index_manifest *out,
+                        struct error *e);
 
-/* Was this repository seen to hold the digest (fetched or confirmed there, or named by a manifest of its own)?
- * *size_bytes: the size its descriptor gives, -1 unknown. registry and repository are canonical names. */
-int index_find_hold(struct index_reader *r, const char *registry, const char *repository, const struct digest *d,
-                    int64_t *size_bytes, struct error *e);
+/* Was this repository seen to hold the digest (fetched or confirmed there, or named by a manifest
+ * of its own)? *size_bytes: the size its descriptor gives, -1 unknown. registry and repository are
+ * canonical names. */
+int index_find_hold(struct index_reader *r, const char *registry, const char *repository,
+                    const struct digest *d, int64_t *size_bytes, struct error *e);
 
 struct index_tag {
     struct digest digest;
     int64_t checked_at; /* wall seconds when the upstream last confirmed it */
 };
-int index_find_tag(struct index_reader *r, const char *registry, const char *repository, const char *tag,
-                   struct index_tag *out, struct error *e);
+int index_find_tag(struct index_reader *r, const char *registry, const char *repository,
+                   const char *tag, struct index_tag *out, struct error *e);
 
-/* A listing as the upstream last gave it (kind "tags" or "referrers", key "" or the digest): *body owned by the caller. */
-int index_find_listing(struct index_reader *r, const char *registry, const char *repository, const char *kind,
-                       const char *key, char **body, size_t *length, int64_t *fetched_at, struct error *e);
+/* A listing as the upstream last gave it (kind "tags" or "referrers", key "" or the digest): *body
+ * owned by the caller. */
+int index_find_listing(struct index_reader *r, const char *registry, const char *repository,
+                       const char *kind, const char *key, char **body, size_t *length,
+                       int64_t *fetched_at, struct error *e);
 
-/* Names in byte order after `last` ("" from the start), at most max; visit returns false to stop. Count visited or -1.
- * Repositories: those that hold at least one manifest or tag; name is given as registry and repository.
- * Order of repositories: by registry, then name; last_registry/last_name both "" from the start. */
-int index_each_tag(struct index_reader *r, const char *registry, const char *repository, const char *last, size_t max,
-                   bool (*visit)(const char *tag, void *cls), void *cls, struct error *e);
-int index_each_repository(struct index_reader *r, const char *last_registry, const char *last_name, size_t max,
-                          bool (*visit)(const char *registry, const char *name, void *cls), void *cls, struct error *e);
+/* Names in byte order after `last` ("" from the start), at most max; visit returns false to stop.
+ * Count visited or -1. Repositories: those that hold at least one manifest or tag; name is given as
+ * registry and repository. Order of repositories: by registry, then name; last_registry/last_name
+ * both "" from the start. */
+int index_each_tag(struct index_reader *r, const char *registry, const char *repository,
+                   const char *last, size_t max, bool (*visit)(const char *tag, void *cls),
+                   void *cls, struct error *e);
+int index_each_repository(struct index_reader *r, const char *last_registry, const char *last_name,
+                          size_t max,
+                          bool (*visit)(const char *registry, const char *name, void *cls),
+                          void *cls, struct error *e);
 /* Held manifests whose subject is d, within that repository. */
-int index_each_referrer(struct index_reader *r, const char *registry, const char *repository, const struct digest *subject,
-                        bool (*visit)(const struct digest *d, uint64_t size_bytes, const char *media_type,
-                                      const char *artifact_type, const char *annotations, void *cls),
+int index_each_referrer(struct index_reader *r, const char *registry, const char *repository,
+                        const struct digest *subject,
+                        bool (*visit)(const struct digest *d, uint64_t size_bytes,
+                                      const char *media_type, const char *artifact_type,
+                                      const char *annotations, void *cls),
                         void *cls, struct error *e);
 
-/* --- writing: the ledger's thread only ---------------------------------------------------------------------------- */
+/* --- writing: the ledger's thread only
+ * ---------------------------------------------------------------------------- */
 int index_begin(struct index *x, struct error *e);
 int index_commit(struct index *x, struct error *e);
 void index_rollback(struct index *x);
-int index_put_blob(struct index *x, const struct digest *d, uint64_t size_bytes, int64_t now_s, struct error *e);
+int index_put_blob(struct index *x, const struct digest *d, uint64_t size_bytes, int64_t now_s,
+                   struct error *e);
 int index_remove_blob(struct index *x, const struct digest *d, struct error *e);
-/* The manifest's row and its children; and, with a repository (NULL: none), that this repository holds it and all its
- * children but the subject. */
-int index_put_manifest(struct index *x, const struct digest *d, const struct manifest *m, const char *registry,
-                       const char *repository, struct error *e);
-int index_put_hold(struct index *x, const char *registry, const char *repository, const struct digest *d,
-                   int64_t size_bytes, struct error *e);
-int index_put_tag(struct index *x, const char *registry, const char *repository, const char *tag, const struct digest *d,
-                  int64_t checked_at, struct error *e);
-int index_remove_tag(struct index *x, const char *registry, const char *repository, const char *tag, struct error *e);
-int index_put_listing(struct index *x, const char *registry, const char *repository, const char *kind, const char *key,
-                      const char *body, size_t length, int64_t fetched_at, struct error *e);
+/* The manifest's row and its children; and, with a repository (NULL: none), that this repository
+ * holds it and all its children but the subject. */
+int index_put_manifest(struct index *x, const struct digest *d, const struct manifest *m,
+                       const char *registry, const char *repository, struct error *e);
+int index_put_hold(struct index *x, const char *registry, const char *repository,
+                   const struct digest *d, int64_t size_bytes, struct error *e);
+int index_put_tag(struct index *x, const char *registry, const char *repository, const char *tag,
+                  const struct digest *d, int64_t checked_at, struct error *e);
+int index_remove_tag(struct index *x, const char *registry, const char *repository, const char *tag,
+                     struct error *e);
+int index_put_listing(struct index *x, const char *registry, const char *repository,
+                      const char *kind, const char *key, const char *body, size_t length,
+                      int64_t fetched_at, struct error *e);
 int index_touch(struct index *x, const struct digest *d, int64_t used_at, struct error *e);
 
 #endif

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The durable thread: the only writer of blobs/ and of the index. Takes letters, does them in groups (one transaction
- * and one folder fsync for many), then tells each sender. Order of becoming durable: fsync file, rename, fsync
- * folder, commit row, tell. Posting never waits; any thread. A failure (disk full, index broken) is logged once,
- * counted, told to the sender, and never ends the thread: what failed is simply not held. */
+ * The durable thread: the only writer of blobs/ and of the index. Takes letters, does them in
+ * groups (one transaction and one folder fsync for many), then tells each sender. Order of becoming
+ * durable: fsync file, rename, fsync folder, commit row, tell. Posting never waits; any thread. A
+ * failure (disk full, index broken) is logged once, counted, told to the sender, and never ends the
+ * thread: what failed is simply not held. */
 #ifndef CACHE_LEDGER_H
 #define CACHE_LEDGER_H
 
@@ -22,27 +23,33 @@ struct ledger *ledger_start(struct store *s, struct index *x, struct error *e);
 /* Does all that is waiting, then ends the thread and frees. */
 void ledger_stop(struct ledger *l);
 
-/* Called on the ledger's thread with no lock held, after the group is durable; e is NULL on success. */
+/* Called on the ledger's thread with no lock held, after the group is durable; e is NULL on
+ * success. */
 typedef void (*ledger_done)(void *cls, const struct error *e);
 
-/* A blob whose partial file fd (borrowed until done is called) was verified. Never refused but when stopping (false: done
- * is not called). registry/repository: who holds it. */
-bool ledger_publish(struct ledger *l, const struct digest *d, int fd, uint64_t size_bytes, const char *registry,
-                    const char *repository, ledger_done done, void *cls);
+/* A blob whose partial file fd (borrowed until done is called) was verified. Never refused but when
+ * stopping (false: done is not called). registry/repository: who holds it. */
+bool ledger_publish(struct ledger *l, const struct digest *d, int fd, uint64_t size_bytes,
+                    const char *registry, const char *repository, ledger_done done, void *cls);
 
-/* A verified manifest: its bytes (copied), parsed form (read before the call returns, not kept), who holds it, and, with
- * a tag, that the tag was seen there now. done may be NULL. */
-bool ledger_publish_manifest(struct ledger *l, const struct digest *d, const void *bytes, size_t length,
-                             const struct manifest *m, const char *registry, const char *repository, const char *tag,
-                             ledger_done done, void *cls);
+/* A verified manifest: its bytes (copied), parsed form (read before the call returns, not kept),
+ * who holds it, and, with a tag, that the tag was seen there now. done may be NULL. */
+bool ledger_publish_manifest(struct ledger *l, const struct digest *d, const void *bytes,
+                             size_t length, const struct manifest *m, const char *registry,
+                             const char *repository, const char *tag, ledger_done done, void *cls);
 
-/* The rest is kept as well as can be: when the queue is full (65,536 letters) these are dropped, counted in a metric. */
-void ledger_put_hold(struct ledger *l, const char *registry, const char *repository, const struct digest *d, int64_t size_bytes);
-void ledger_put_tag(struct ledger *l, const char *registry, const char *repository, const char *tag, const struct digest *d);
-void ledger_remove_tag(struct ledger *l, const char *registry, const char *repository, const char *tag);
-void ledger_put_listing(struct ledger *l, const char *registry, const char *repository, const char *kind, const char *key,
-                        const char *body, size_t length);
-void ledger_touch(struct ledger *l, const struct digest *d); /* was used now; merged within a group */
+/* The rest is kept as well as can be: when the queue is full (65,536 letters) these are dropped,
+ * counted in a metric. */
+void ledger_put_hold(struct ledger *l, const char *registry, const char *repository,
+                     const struct digest *d, int64_t size_bytes);
+void ledger_put_tag(struct ledger *l, const char *registry, const char *repository, const char *tag,
+                    const struct digest *d);
+void ledger_remove_tag(struct ledger *l, const char *registry, const char *repository,
+                       const char *tag);
+void ledger_put_listing(struct ledger *l, const char *registry, const char *repository,
+                        const char *kind, const char *key, const char *body, size_t length);
+void ledger_touch(struct ledger *l,
+                  const struct digest *d); /* was used now; merged within a group */
 /* A held blob turned out missing or wrong: file and row go. */
 void ledger_remove_blob(struct ledger *l, const struct digest *d);
 /* A failed way in: its partial files go (content was wrong). */

@@ -13,7 +13,8 @@ static int print_help(void)
 {
     autostr struct str text = {0};
     str_add(&text, "Usage: tranship serve [options]\n\n"
-                   "Runs the mirror until SIGTERM. Every option can be given as TRANSHIP_<NAME> in the environment too.\n\n");
+                   "Runs the mirror until SIGTERM. Every option can be given as TRANSHIP_<NAME> in "
+                   "the environment too.\n\n");
     config_print_help(&text);
     str_add(&text, "  --help                                   this text\n");
     return fputs(str_text(&text), stdout) < 0 ? 1 : 0;
@@ -32,8 +33,8 @@ static int read_arguments(struct config *c, int argc, char **argv, struct error 
             option = slice_of(argv[i] + 2);
         if (!slice_copy(option, name, sizeof name) || !config_has(name)) {
             const char *nearest = config_nearest(name);
-            return error_set(e, ERR_USAGE, "unknown option %s%s%s", argv[i], nearest ? "; the nearest is --" : "",
-                             nearest ? nearest : "");
+            return error_set(e, ERR_USAGE, "unknown option %s%s%s", argv[i],
+                             nearest ? "; the nearest is --" : "", nearest ? nearest : "");
         }
         if (!has_value && ++i == argc)
             return error_set(e, ERR_USAGE, "--%s needs a value", name);
@@ -52,7 +53,8 @@ int cmd_serve(int argc, char **argv)
     for (int i = 1; i < argc; i++)
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
             return print_help();
-    int failed = config_init(&c, &e) < 0 || read_arguments(&c, argc, argv, &e) < 0 || app_serve(&c, &e) < 0;
+    int failed =
+        config_init(&c, &e) < 0 || read_arguments(&c, argc, argv, &e) < 0 || app_serve(&c, &e) < 0;
     config_fini(&c);
     if (!failed)
         return 0;

@@ -18,7 +18,9 @@ enum { COMMAND_COUNT = sizeof commands / sizeof *commands };
 
 static void print_help(FILE *to)
 {
-    fputs("Usage: tranship COMMAND [options]\n\nA mirror and accelerator for container image registries.\n\n", to);
+    fputs("Usage: tranship COMMAND [options]\n\nA mirror and accelerator for container image "
+          "registries.\n\n",
+          to);
     for (size_t i = 0; i < COMMAND_COUNT; i++)
         fprintf(to, "  %-12s %s\n", commands[i].name, commands[i].sentence);
     fputs("\n  --help, --version; `tranship COMMAND --help` tells a command's options.\n", to);
@@ -30,8 +32,8 @@ static int unknown(const char *word)
     for (size_t i = 0; i < COMMAND_COUNT; i++)
         names[i] = commands[i].name;
     const char *nearest = str_nearest(word, names);
-    fprintf(stderr, "tranship: unknown command \"%s\"; %s%s\n", word, nearest ? "the nearest is " : "see tranship --help",
-            nearest ? nearest : "");
+    fprintf(stderr, "tranship: unknown command \"%s\"; %s%s\n", word,
+            nearest ? "the nearest is " : "see tranship --help", nearest ? nearest : "");
     return 2;
 }
 
@@ -41,7 +43,8 @@ int main(int argc, char **argv)
         print_help(stderr);
         return 2;
     }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0) {
         print_help(stdout);
         return 0;
     }

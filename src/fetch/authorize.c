@@ -46,9 +46,9 @@ struct token_wait {
 static bool is_to_be_public(const struct source *s, const char *url)
 {
     struct url_origin ours, theirs;
-    return !s->is_private && !(upstream_url_origin(s->url, &ours) &&
-                               upstream_url_origin(url, &theirs) &&
-                               upstream_same_origin(&ours, &theirs));
+    return !s->is_private &&
+           !(upstream_url_origin(s->url, &ours) && upstream_url_origin(url, &theirs) &&
+             upstream_same_origin(&ours, &theirs));
 }
 
 static struct token_key key_of(const struct token_wait *w)
@@ -207,8 +207,7 @@ static void ask(struct timer *t)
         finish(w, NULL, &e);
 }
 
-static struct token_wait *find(struct fetcher *f, const struct token_key *k,
-                               const struct source *s)
+static struct token_wait *find(struct fetcher *f, const struct token_key *k, const struct source *s)
 {
     for (struct token_wait *w = f->token_waits; w; w = w->next) {
         struct token_key other = key_of(w);

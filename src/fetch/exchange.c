@@ -32,7 +32,7 @@ struct exchange {
     bool has_widened;                 /* and one more with the scope that a registry insists on */
     bool sent_basic;
     char *sent_token; /* NULL: none */
-    bool is_passing; /* the final answer: goes to the caller */
+    bool is_passing;  /* the final answer: goes to the caller */
     char scope[600];
     struct timer begin;
     struct transfer *transfer;

@@ -16,9 +16,15 @@ enum { MAILBOX_LIMIT = 16384, LETTERS_A_ROUND = 256, SLEEP_MS = 60000 };
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-static void init_curl(void) { curl_global_init(CURL_GLOBAL_DEFAULT); }
+static void init_curl(void)
+{
+    curl_global_init(CURL_GLOBAL_DEFAULT);
+}
 
-static void wake(void *cls) { curl_multi_wakeup(((struct fetcher *)cls)->multi); }
+static void wake(void *cls)
+{
+    curl_multi_wakeup(((struct fetcher *)cls)->multi);
+}
 
 bool fetcher_post(struct fetcher *f, struct call *c)
 {
@@ -30,9 +36,15 @@ bool fetcher_is_stopping(const struct fetcher *f)
     return __atomic_load_n(&f->is_stopping, __ATOMIC_ACQUIRE);
 }
 
-const struct fetcher_options *fetcher_get_options(const struct fetcher *f) { return &f->options; }
+const struct fetcher_options *fetcher_get_options(const struct fetcher *f)
+{
+    return &f->options;
+}
 
-struct tokens *fetcher_tokens(struct fetcher *f) { return f->tokens; }
+struct tokens *fetcher_tokens(struct fetcher *f)
+{
+    return f->tokens;
+}
 
 /* --- timers ----------------------------------------------------------------------------------- */
 

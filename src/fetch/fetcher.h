@@ -36,7 +36,8 @@ struct call {
     struct letter letter; /* first */
     void (*run)(struct call *c);
 };
-/* false when too many wait (ERR_BUSY to the client) or the fetcher is stopping: run is not called */
+/* false when too many wait (ERR_BUSY to the client) or the fetcher is stopping: run is not called
+ */
 bool fetcher_post(struct fetcher *f, struct call *c);
 
 /* --- on the fetch thread only ----------------------------------------------------------------- */

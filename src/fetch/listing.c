@@ -41,7 +41,8 @@ static int body(void *cls, const void *bytes, size_t length, struct error *e)
 {
     struct listing *l = cls;
     if (l->body.length + length > PAGE_MAX_BYTES)
-        return error_set(e, ERR_UPSTREAM, "%s sent a page of more than %d bytes", upstream_origin(l->upstream)->url, PAGE_MAX_BYTES);
+        return error_set(e, ERR_UPSTREAM, "%s sent a page of more than %d bytes",
+                         upstream_origin(l->upstream)->url, PAGE_MAX_BYTES);
     str_add_bytes(&l->body, bytes, length);
     return 0;
 }
@@ -50,15 +51,16 @@ static int add_items(struct listing *l, struct error *e)
 {
     autojson struct json_t *page = json_parse(str_text(&l->body), l->body.length, e);
     if (!page || !json_is_object(page))
-        return error_set(e, ERR_UPSTREAM, "%s%s is no JSON object", upstream_origin(l->upstream)->url, l->path);
+        return error_set(e, ERR_UPSTREAM, "%s%s is no JSON object",
+                         upstream_origin(l->upstream)->url, l->path);
     const struct json_t *array = json_get_array(page, l->key);
     for (size_t i = 0; array && i < json_count(array); i++) {
         if (l->items.length > 0)
             str_add_char(&l->items, ',');
         json_print(json_item(array, i), &l->items);
         if (l->items.length > ALL_MAX_BYTES)
-            return error_set(e, ERR_UPSTREAM, "%s%s lists more than %d bytes", upstream_origin(l->upstream)->url, l->path,
-                             ALL_MAX_BYTES);
+            return error_set(e, ERR_UPSTREAM, "%s%s lists more than %d bytes",
+                             upstream_origin(l->upstream)->url, l->path, ALL_MAX_BYTES);
     }
     return 0;
 }
@@ -80,7 +82,8 @@ static char *next_path(const struct listing *l, const char *link)
         slice_cut(path, '?', &path, &tail);
         return url[0] == '?' ? alloc_format("%.*s%s", (int)path.length, path.at, url) : NULL;
     }
-    if (!upstream_url_origin(upstream_origin(l->upstream)->url, &ours) || !upstream_same_origin(&ours, &theirs))
+    if (!upstream_url_origin(upstream_origin(l->upstream)->url, &ours) ||
+        !upstream_same_origin(&ours, &theirs))
         return NULL;
     const char *path = strchr(strstr(url, "://") + 3, '/');
     return path ? alloc_string(path) : NULL;
@@ -105,7 +108,8 @@ static void answered(void *cls, const struct head *head, const struct error *why
     free(l->path);
     l->path = path;
     if (++l->pages >= MAX_PAGES) {
-        error_set(&e, ERR_UPSTREAM, "%s lists more than %d pages", upstream_origin(l->upstream)->url, MAX_PAGES);
+        error_set(&e, ERR_UPSTREAM, "%s lists more than %d pages",
+                  upstream_origin(l->upstream)->url, MAX_PAGES);
         end(l, &e);
         return;
     }
@@ -120,7 +124,8 @@ static void begin(struct timer *t)
     struct exchange_request r = {.source = upstream_origin(l->upstream),
                                  .repository = l->repository,
                                  .path = l->path,
-                                 .accept = "application/json, application/vnd.oci.image.index.v1+json",
+                                 .accept =
+                                     "application/json, application/vnd.oci.image.index.v1+json",
                                  .on_body = body,
                                  .on_done = answered,
                                  .cls = l};
@@ -128,7 +133,8 @@ static void begin(struct timer *t)
         end(l, &e);
 }
 
-void listing_pull(struct fetcher *f, struct upstream *u, const char *repository, const char *path, const char *key,
+void listing_pull(struct fetcher *f, struct upstream *u, const char *repository, const char *path,
+                  const char *key,
                   void (*done)(void *cls, const char *items, const struct error *why), void *cls)
 {
     struct listing *l = alloc_zero(sizeof *l);

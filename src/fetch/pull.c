@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Filling a flow from one upstream. A broken transfer goes on at the offset it reached, a few times without progress;
- * wrong bytes fail the flow unless they came from an earlier process and nobody has read them yet. */
+ * Filling a flow from one upstream. A broken transfer goes on at the offset it reached, a few times
+ * without progress; wrong bytes fail the flow unless they came from an earlier process and nobody
+ * has read them yet. */
 #include "fetch/pull.h"
 
 #include <inttypes.h>
@@ -18,8 +19,10 @@
 
 enum {
     TRIES_WITHOUT_PROGRESS = 4,
-    UNSIZED_MAX_BYTES = 128 << 20, /* of a blob whose size neither a manifest nor the answer states */
-    CATCH_UP_SLICE = 8 << 20, /* hashed between two rounds of the fetch thread: a few milliseconds */
+    UNSIZED_MAX_BYTES =
+        128 << 20, /* of a blob whose size neither a manifest nor the answer states */
+    CATCH_UP_SLICE =
+        8 << 20, /* hashed between two rounds of the fetch thread: a few milliseconds */
 };
 
 struct blob_pull {
@@ -30,11 +33,11 @@ struct blob_pull {
     void (*done)(void *cls, const struct error *why);
     void *cls;
     struct exchange *exchange;
-    struct timer step;       /* the next thing to do */
-    struct timer flush;      /* wakes readers */
-    uint64_t offset;         /* where the next body byte belongs */
-    uint64_t skip;           /* bytes to pass over: a source without ranges sends from 0 */
-    bool has_size;           /* some answer stated it */
+    struct timer step;  /* the next thing to do */
+    struct timer flush; /* wakes readers */
+    uint64_t offset;    /* where the next body byte belongs */
+    uint64_t skip;      /* bytes to pass over: a source without ranges sends from 0 */
+    bool has_size;      /* some answer stated it */
     bool progressed, refetched, is_answered; /* is_answered: an answer came to its end */
     unsigned failures;
 };
@@ -64,9 +67,10 @@ static int blob_head(void *cls, const struct head *head, struct error *e)
     p->skip = 0;
     if (head->status == 206) {
         const struct content_range *r = &head->content_range;
-        if (!head->has_content_range || r->is_unsatisfied || r->first != p->offset || r->total == UINT64_MAX ||
-            r->last + 1 != r->total)
-            return error_set(e, ERR_UPSTREAM, "%s answered another range than was asked", upstream_origin(p->upstream)->url);
+        if (!head->has_content_range || r->is_unsatisfied || r->first != p->offset ||
+            r->total == UINT64_MAX || r->last + 1 != r->total)
+            return error_set(e, ERR_UPSTREAM, "%s answered another range than was asked",
+                             upstream_origin(p->upstream)->url);
         size = r->total;
     } else {
         p->skip = p->offset;
@@ -92,7 +96,8 @@ static int blob_body(void *cls, const void *bytes, size_t length, struct error *
     if (length == 0)
         return 0;
     if (p->offset + length > UNSIZED_MAX_BYTES && !p->has_size)
-        return error_set(e, ERR_CORRUPT, "%s states no size and sends more than %d bytes", upstream_origin(p->upstream)->url, UNSIZED_MAX_BYTES);
+        return error_set(e, ERR_CORRUPT, "%s states no size and sends more than %d bytes",
+                         upstream_origin(p->upstream)->url, UNSIZED_MAX_BYTES);
     if (flow_write(p->flow, p->offset, bytes, length, e) < 0)
         return -1;
     p->offset += length;
@@ -112,7 +117,8 @@ static bool is_worth_another_try(struct blob_pull *p, const struct error *why)
     switch (why->kind) {
     case ERR_UPSTREAM:
         return true;
-    case ERR_TIMEOUT: /* before the first byte a client waits for the sum of all tries: one must do */
+    case ERR_TIMEOUT: /* before the first byte a client waits for the sum of all tries: one must do
+                       */
         return flow_present(p->flow) > 0;
     default:
         return false;
@@ -126,12 +132,14 @@ static void blob_answered(void *cls, const struct head *head, const struct error
     (void)head;
     p->exchange = NULL;
     if (!why && p->skip > 0) {
-        error_set(&none, ERR_UPSTREAM, "%s sent less than was already here", upstream_origin(p->upstream)->url);
+        error_set(&none, ERR_UPSTREAM, "%s sent less than was already here",
+                  upstream_origin(p->upstream)->url);
         why = &none;
     }
     uint64_t hole, length;
     if (!why && flow_hole(p->flow, 0, &hole, &length) && length != UINT64_MAX) {
-        error_set(&none, ERR_UPSTREAM, "%s sent less than the whole", upstream_origin(p->upstream)->url);
+        error_set(&none, ERR_UPSTREAM, "%s sent less than the whole",
+                  upstream_origin(p->upstream)->url);
         why = &none;
         if (!flow_size(p->flow, &length))
             flow_restart(p->flow); /* it never stated a size: whatever that was, it was no blob */
@@ -149,8 +157,10 @@ static void blob_answered(void *cls, const struct head *head, const struct error
         blob_end(p, why);
         return;
     }
-    log_event(LOG_LEVEL_WARNING, "transfer broke, going on", LOG_S("upstream", upstream_origin(p->upstream)->url),
-              LOG_S("repository", p->repository), LOG_I("offset", p->offset), LOG_S("error", why->text), LOG_END);
+    log_event(LOG_LEVEL_WARNING, "transfer broke, going on",
+              LOG_S("upstream", upstream_origin(p->upstream)->url),
+              LOG_S("repository", p->repository), LOG_I("offset", p->offset),
+              LOG_S("error", why->text), LOG_END);
     fetcher_set_timer(p->fetcher, &p->step, p->failures <= 1 ? 0 : 250 << p->failures);
 }
 
@@ -193,9 +203,11 @@ static void blob_finish(struct blob_pull *p)
         return;
     }
     metric_add(upstream_corrupt_total, 1);
-    log_event(LOG_LEVEL_ERROR, "upstream sent wrong bytes", LOG_S("upstream", upstream_origin(p->upstream)->url),
-              LOG_S("repository", p->repository), LOG_S("digest", digest_print(flow_digest(p->flow), digest)),
-              LOG_S("error", e.text), LOG_END);
+    log_event(LOG_LEVEL_ERROR, "upstream sent wrong bytes",
+              LOG_S("upstream", upstream_origin(p->upstream)->url),
+              LOG_S("repository", p->repository),
+              LOG_S("digest", digest_print(flow_digest(p->flow), digest)), LOG_S("error", e.text),
+              LOG_END);
     error_prefix(&e, "%s sent wrong bytes for %s", upstream_origin(p->upstream)->url, digest);
     blob_end(p, &e);
 }
@@ -209,7 +221,8 @@ static void next_step(struct timer *t)
         return;
     }
     bool is_missing = flow_hole(p->flow, 0, &offset, &length);
-    bool is_open_ended = length == UINT64_MAX; /* no size was stated: the end of the answer is the end */
+    bool is_open_ended =
+        length == UINT64_MAX; /* no size was stated: the end of the answer is the end */
     if (!is_missing || (is_open_ended && p->is_answered))
         blob_finish(p);
     else
@@ -251,7 +264,9 @@ void pull_blob(struct fetcher *f, struct upstream *u, const char *repository, st
     fetcher_set_timer(f, &p->step, 0);
 }
 
-/* --- manifests ---------------------------------------------------------------------------------------------------- */
+/* --- manifests
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 struct manifest_pull {
     struct fetcher *fetcher;
@@ -264,7 +279,8 @@ struct manifest_pull {
     struct str body;
 };
 
-static void manifest_end(struct manifest_pull *p, const struct pulled *found, const struct error *why)
+static void manifest_end(struct manifest_pull *p, const struct pulled *found,
+                         const struct error *why)
 {
     p->done(p->cls, found, why);
     str_fini(&p->body);
@@ -277,8 +293,9 @@ static int manifest_head(void *cls, const struct head *head, struct error *e)
 {
     struct manifest_pull *p = cls;
     if (!p->is_head && head->content_length > (int64_t)MANIFEST_MAX_BYTES)
-        return error_set(e, ERR_UPSTREAM, "%s sent a manifest of %" PRId64 " bytes, more than %u are refused",
-                         upstream_origin(p->upstream)->url, head->content_length, MANIFEST_MAX_BYTES);
+        return error_set(
+            e, ERR_UPSTREAM, "%s sent a manifest of %" PRId64 " bytes, more than %u are refused",
+            upstream_origin(p->upstream)->url, head->content_length, MANIFEST_MAX_BYTES);
     return 0;
 }
 
@@ -286,23 +303,26 @@ static int manifest_body(void *cls, const void *bytes, size_t length, struct err
 {
     struct manifest_pull *p = cls;
     if (p->body.length + length > MANIFEST_MAX_BYTES)
-        return error_set(e, ERR_UPSTREAM, "%s sent a manifest of more than %u bytes", upstream_origin(p->upstream)->url,
-                         MANIFEST_MAX_BYTES);
+        return error_set(e, ERR_UPSTREAM, "%s sent a manifest of more than %u bytes",
+                         upstream_origin(p->upstream)->url, MANIFEST_MAX_BYTES);
     str_add_bytes(&p->body, bytes, length);
     return 0;
 }
 
-/* Which digest the bytes must have: the one asked for, else the one the answer claims, else none. */
-static int judge(struct manifest_pull *p, const struct head *head, struct pulled *found, struct error *e)
+/* Which digest the bytes must have: the one asked for, else the one the answer claims, else none.
+ */
+static int judge(struct manifest_pull *p, const struct head *head, struct pulled *found,
+                 struct error *e)
 {
     struct digest asked = {0}, claimed = {0};
     char text[DIGEST_TEXT_MAX];
     bool by_digest = strchr(p->reference, ':') && digest_parse(slice_of(p->reference), &asked) == 1;
     bool is_claimed = head->digest[0] && digest_parse(slice_of(head->digest), &claimed) == 1;
     const struct digest *wanted = by_digest ? &asked : is_claimed ? &claimed : NULL;
-    if (by_digest && is_claimed && claimed.algorithm == asked.algorithm && !digest_equals(&asked, &claimed))
-        return error_set(e, ERR_CORRUPT, "%s answered %s when asked for %s", upstream_origin(p->upstream)->url, head->digest,
-                         p->reference);
+    if (by_digest && is_claimed && claimed.algorithm == asked.algorithm &&
+        !digest_equals(&asked, &claimed))
+        return error_set(e, ERR_CORRUPT, "%s answered %s when asked for %s",
+                         upstream_origin(p->upstream)->url, head->digest, p->reference);
     if (p->is_head) {
         if (wanted)
             found->digest = *wanted;
@@ -311,11 +331,13 @@ static int judge(struct manifest_pull *p, const struct head *head, struct pulled
         manifest_plain_type(slice_of(head->content_type), found->media_type);
         return 0;
     }
-    digest_of(wanted ? wanted->algorithm : DIGEST_SHA256, str_text(&p->body), p->body.length, &found->digest);
+    digest_of(wanted ? wanted->algorithm : DIGEST_SHA256, str_text(&p->body), p->body.length,
+              &found->digest);
     if (wanted && !digest_equals(wanted, &found->digest)) {
         metric_add(upstream_corrupt_total, 1);
-        return error_set(e, ERR_CORRUPT, "%s sent wrong bytes for %s %s: they are %s", upstream_origin(p->upstream)->url,
-                         p->repository, p->reference, digest_print(&found->digest, text));
+        return error_set(e, ERR_CORRUPT, "%s sent wrong bytes for %s %s: they are %s",
+                         upstream_origin(p->upstream)->url, p->repository, p->reference,
+                         digest_print(&found->digest, text));
     }
     found->has_size = true;
     found->size_bytes = p->body.length;
@@ -342,8 +364,10 @@ static void manifest_answered(void *cls, const struct head *head, const struct e
         manifest_end(p, &found, NULL);
         return;
     }
-    if (manifest_parse(head->content_type[0] ? head->content_type : NULL, found.bytes, found.size_bytes, &m, &e) < 0) {
-        error_prefix(&e, "%s %s from %s", p->repository, p->reference, upstream_origin(p->upstream)->url);
+    if (manifest_parse(head->content_type[0] ? head->content_type : NULL, found.bytes,
+                       found.size_bytes, &m, &e) < 0) {
+        error_prefix(&e, "%s %s from %s", p->repository, p->reference,
+                     upstream_origin(p->upstream)->url);
         manifest_end(p, NULL, &e);
         return;
     }
@@ -355,10 +379,11 @@ static void manifest_answered(void *cls, const struct head *head, const struct e
 
 static void manifest_begin(struct timer *t)
 {
-    struct manifest_pull *p = (struct manifest_pull *)((char *)t - offsetof(struct manifest_pull, begin));
+    struct manifest_pull *p =
+        (struct manifest_pull *)((char *)t - offsetof(struct manifest_pull, begin));
     struct error e;
-    autofree char *path =
-        alloc_format("/v2/%s/%s/%s", p->repository, p->is_blob ? "blobs" : "manifests", p->reference);
+    autofree char *path = alloc_format("/v2/%s/%s/%s", p->repository,
+                                       p->is_blob ? "blobs" : "manifests", p->reference);
     struct exchange_request r = {.source = upstream_origin(p->upstream),
                                  .repository = p->repository,
                                  .path = path,
@@ -372,8 +397,10 @@ static void manifest_begin(struct timer *t)
         manifest_end(p, NULL, &e);
 }
 
-void pull_manifest(struct fetcher *f, struct upstream *u, const char *repository, const char *reference, bool is_head,
-                   bool is_blob, void (*done)(void *cls, const struct pulled *p, const struct error *why), void *cls)
+void pull_manifest(struct fetcher *f, struct upstream *u, const char *repository,
+                   const char *reference, bool is_head, bool is_blob,
+                   void (*done)(void *cls, const struct pulled *p, const struct error *why),
+                   void *cls)
 {
     struct manifest_pull *p = alloc_zero(sizeof *p);
     *p = (struct manifest_pull){.fetcher = f,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Steps: what to ask an upstream for one blob, one manifest or one listing, what to make of the answer, when to try
- * again. Verifies everything; knows no client. Fetch thread only; each done is called exactly once, never from
- * within the call that began it, with why NULL on success. Strings are copied. */
+ * Steps: what to ask an upstream for one blob, one manifest or one listing, what to make of the
+ * answer, when to try again. Verifies everything; knows no client. Fetch thread only; each done is
+ * called exactly once, never from within the call that began it, with why NULL on success. Strings
+ * are copied. */
 #ifndef FETCH_PULL_H
 #define FETCH_PULL_H
 
@@ -17,23 +18,26 @@ struct fetcher;
 struct flow;
 struct upstream;
 
-/* Fills the flow (a reference is held meanwhile): takes up what is there, resumes after a broken transfer, ends it
- * VERIFIED or FAILED. done comes after the flow ended; why repeats its error. */
+/* Fills the flow (a reference is held meanwhile): takes up what is there, resumes after a broken
+ * transfer, ends it VERIFIED or FAILED. done comes after the flow ended; why repeats its error. */
 void pull_blob(struct fetcher *f, struct upstream *u, const char *repository, struct flow *flow,
                void (*done)(void *cls, const struct error *why), void *cls);
 
-/* What a manifest (or, for is_head, what is said about it) turned out to be. Borrowed during done. */
+/* What a manifest (or, for is_head, what is said about it) turned out to be. Borrowed during done.
+ */
 struct pulled {
     struct digest digest; /* algorithm 0: a HEAD that did not tell */
     uint64_t size_bytes;
     bool has_size; /* false: a HEAD that did not tell */
     char media_type[MEDIA_TYPE_MAX + 1];
-    const char *bytes; /* NULL for is_head */
+    const char *bytes;               /* NULL for is_head */
     const struct manifest *manifest; /* NULL for is_head */
 };
-/* reference: a tag, or a digest as text, which the bytes must match. is_blob asks blobs/ instead of manifests/ (is_head only). */
-void pull_manifest(struct fetcher *f, struct upstream *u, const char *repository, const char *reference, bool is_head,
-                   bool is_blob, void (*done)(void *cls, const struct pulled *p, const struct error *why), void *cls);
-
+/* reference: a tag, or a digest as text, which the bytes must match. is_blob asks blobs/ instead of
+ * manifests/ (is_head only). */
+void pull_manifest(struct fetcher *f, struct upstream *u, const char *repository,
+                   const char *reference, bool is_head, bool is_blob,
+                   void (*done)(void *cls, const struct pulled *p, const struct error *why),
+                   void *cls);
 
 #endif

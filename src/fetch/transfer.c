@@ -510,4 +510,7 @@ void transfer_end_all(struct fetcher *f)
         end(t, &why);
 }
 
-uint64_t transfer_received(const struct transfer *t) { return t->received; }
+uint64_t transfer_received(const struct transfer *t)
+{
+    return t->received;
+}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The answer to one question, perhaps not known yet: what a handler waits for without a thread. Written once by
- * whoever finds it, then read only. Counted: each asker, the flights table and the finder hold one. Any thread. */
+ * The answer to one question, perhaps not known yet: what a handler waits for without a thread.
+ * Written once by whoever finds it, then read only. Counted: each asker, the flights table and the
+ * finder hold one. Any thread. */
 #ifndef MIRROR_ANSWER_H
 #define MIRROR_ANSWER_H
 
@@ -20,14 +21,22 @@ enum answer_kind {
     ANSWER_ERROR,   /* error */
 };
 
-enum cache_outcome { CACHE_HIT, CACHE_STORED, CACHE_COLLAPSED, CACHE_REVALIDATED, CACHE_STALE, CACHE_FORWARDED };
+enum cache_outcome {
+    CACHE_HIT,
+    CACHE_STORED,
+    CACHE_COLLAPSED,
+    CACHE_REVALIDATED,
+    CACHE_STALE,
+    CACHE_FORWARDED
+};
 
 struct answer {
     /* Good once done; immutable then. */
     enum answer_kind kind;
     enum cache_outcome cache;
     int upstream_status;   /* CACHE_STALE: what the upstream said; 0: nothing */
-    int64_t checked_at_ms; /* of a tag or listing: wall milliseconds when the upstream confirmed it; 0: no such */
+    int64_t checked_at_ms; /* of a tag or listing: wall milliseconds when the upstream confirmed it;
+                              0: no such */
     struct content *content;
     struct flow *flow;
     struct digest digest;

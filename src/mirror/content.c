@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Up to SMALL bytes are read into memory; above, the file is mapped: sending from a mapping needs no descriptor, no
- * lock and no copy, and a failing disk shows as a failed send, not as a signal, because only the kernel reads it. */
+ * Up to SMALL bytes are read into memory; above, the file is mapped: sending from a mapping needs
+ * no descriptor, no lock and no copy, and a failing disk shows as a failed send, not as a signal,
+ * because only the kernel reads it. */
 #include "mirror/content.h"
 
 #include <string.h>
@@ -22,7 +23,8 @@ static struct content *make(const struct digest *d, const char *media_type)
     return c;
 }
 
-struct content *content_new(const struct digest *d, const char *media_type, const void *bytes, size_t length)
+struct content *content_new(const struct digest *d, const char *media_type, const void *bytes,
+                            size_t length)
 {
     struct content *c = make(d, media_type);
     c->bytes = alloc_bytes(bytes, length);
@@ -30,7 +32,8 @@ struct content *content_new(const struct digest *d, const char *media_type, cons
     return c;
 }
 
-int content_open(struct store *s, const struct digest *d, const char *media_type, struct content **out, struct error *e)
+int content_open(struct store *s, const struct digest *d, const char *media_type,
+                 struct content **out, struct error *e)
 {
     autoclose int fd = -1;
     uint64_t size;

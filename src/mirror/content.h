@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Held content ready to be served: small in memory, large as a read-only mapping of its file (never truncated, only
- * unlinked, so a mapping stays good after eviction). Counted, immutable, any thread. */
+ * Held content ready to be served: small in memory, large as a read-only mapping of its file (never
+ * truncated, only unlinked, so a mapping stays good after eviction). Counted, immutable, any
+ * thread. */
 #ifndef MIRROR_CONTENT_H
 #define MIRROR_CONTENT_H
 
@@ -25,9 +26,12 @@ struct content {
 };
 
 /* A copy of bytes in memory. */
-struct content *content_new(const struct digest *d, const char *media_type, const void *bytes, size_t length);
-/* From the store. 1 found (*out has one reference), 0 not held, -1 failed. Waits for the page cache at most. */
-int content_open(struct store *s, const struct digest *d, const char *media_type, struct content **out, struct error *e);
+struct content *content_new(const struct digest *d, const char *media_type, const void *bytes,
+                            size_t length);
+/* From the store. 1 found (*out has one reference), 0 not held, -1 failed. Waits for the page cache
+ * at most. */
+int content_open(struct store *s, const struct digest *d, const char *media_type,
+                 struct content **out, struct error *e);
 struct content *content_ref(struct content *c);
 void content_unref(struct content *c);
 AUTO_UNREF(content, content_unref)

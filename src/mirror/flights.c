@@ -46,7 +46,8 @@ static struct flight *make(const void *key, size_t key_bytes)
     return e;
 }
 
-struct flow *flights_find_flow(struct flights *f, const struct digest *d, const char *owner, bool *is_own)
+struct flow *flights_find_flow(struct flights *f, const struct digest *d, const char *owner,
+                               bool *is_own)
 {
     struct flight *e;
     MUTEX_HOLD(&f->mutex);
@@ -55,8 +56,8 @@ struct flow *flights_find_flow(struct flights *f, const struct digest *d, const 
     return e ? flow_ref(e->flow) : NULL;
 }
 
-struct flow *flights_join_flow(struct flights *f, struct store *s, const struct digest *d, long long size_bytes,
-                               const char *owner, bool *begun)
+struct flow *flights_join_flow(struct flights *f, struct store *s, const struct digest *d,
+                               long long size_bytes, const char *owner, bool *begun)
 {
     struct flight *e;
     MUTEX_HOLD(&f->mutex);

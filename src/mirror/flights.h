@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The single-flight table: one flow per digest, one question per key, however many ask. It holds a reference to each;
- * whoever began one takes it out when it ended and what came of it can be found in the store. Any thread; its mutex
- * (RANK_FLIGHTS) is held for look-ups only. */
+ * The single-flight table: one flow per digest, one question per key, however many ask. It holds a
+ * reference to each; whoever began one takes it out when it ended and what came of it can be found
+ * in the store. Any thread; its mutex (RANK_FLIGHTS) is held for look-ups only. */
 #ifndef MIRROR_FLIGHTS_H
 #define MIRROR_FLIGHTS_H
 
@@ -19,9 +19,12 @@ struct flights *flights_new(void);
 void flights_free(struct flights *f); /* must be empty */
 
 /* The flow of that digest with a new reference, or NULL. *is_own: the same repository began it. */
-struct flow *flights_find_flow(struct flights *f, const struct digest *d, const char *owner, bool *is_own);
-/* Joins the flow of that digest or begins one (*begun) for that owner, "registry/repository"; a new reference either way. */
-struct flow *flights_join_flow(struct flights *f, struct store *s, const struct digest *d, long long size_bytes, const char *owner, bool *begun);
+struct flow *flights_find_flow(struct flights *f, const struct digest *d, const char *owner,
+                               bool *is_own);
+/* Joins the flow of that digest or begins one (*begun) for that owner, "registry/repository"; a new
+ * reference either way. */
+struct flow *flights_join_flow(struct flights *f, struct store *s, const struct digest *d,
+                               long long size_bytes, const char *owner, bool *begun);
 void flights_end_flow(struct flights *f, struct flow *flow);
 
 /* The same for questions. */

@@ -9,7 +9,8 @@ static bool is_within(int64_t at_ms, int64_t ttl_ms, int64_t now_ms)
     return at_ms > 0 && at_ms <= now_ms && now_ms - at_ms < ttl_ms;
 }
 
-enum freshness_verdict freshness_judge(const struct freshness_rules *r, const struct freshness *f, int64_t now_ms)
+enum freshness_verdict freshness_judge(const struct freshness_rules *r, const struct freshness *f,
+                                       int64_t now_ms)
 {
     if (r->mode == MODE_OFFLINE)
         return f->is_held ? FRESH_SERVE : FRESH_OFFLINE;

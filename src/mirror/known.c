@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Four bounded memories. Their sizes are shares of one budget: content takes most, for it saves the most. */
+ * Four bounded memories. Their sizes are shares of one budget: content takes most, for it saves the
+ * most. */
 #include "mirror/known.h"
 
 #include <stdio.h>
@@ -29,7 +30,8 @@ struct known {
 
 enum { KEY_MAX = 256 + REPOSITORY_MAX + DIGEST_TEXT_MAX + 8 };
 
-/* --- counted little things ---------------------------------------------------------------------------------------- */
+/* --- counted little things
+ * ---------------------------------------------------------------------------------------- */
 
 static void content_up(void *c)
 {
@@ -108,17 +110,21 @@ void known_free(struct known *k)
 
 size_t known_bytes(struct known *k)
 {
-    return recall_bytes(k->contents) + recall_bytes(k->holds) + recall_bytes(k->notes) + recall_bytes(k->listings);
+    return recall_bytes(k->contents) + recall_bytes(k->holds) + recall_bytes(k->notes) +
+           recall_bytes(k->listings);
 }
 
-/* --- content ------------------------------------------------------------------------------------------------------ */
+/* --- content
+ * ------------------------------------------------------------------------------------------------------
+ */
 
 void known_put_content(struct known *k, struct content *c)
 {
     recall_put(k->contents, &c->digest, sizeof c->digest, c, content_cost(c));
 }
 
-struct content *known_content(struct known *k, struct index_reader *r, const struct digest *d, bool as_manifest)
+struct content *known_content(struct known *k, struct index_reader *r, const struct digest *d,
+                              bool as_manifest)
 {
     struct content *c = recall_get(k->contents, d, sizeof *d);
     if (c && (c->media_type[0] || !as_manifest))
@@ -142,15 +148,19 @@ struct content *known_content(struct known *k, struct index_reader *r, const str
     if (found == 1)
         content_unref(c);
     char text[DIGEST_TEXT_MAX];
-    log_event(LOG_LEVEL_ERROR, "a held blob is missing or broken, fetching it again", LOG_S("digest", digest_print(d, text)),
-              LOG_S("error", found < 0 ? e.text : NULL), LOG_END);
+    log_event(LOG_LEVEL_ERROR, "a held blob is missing or broken, fetching it again",
+              LOG_S("digest", digest_print(d, text)), LOG_S("error", found < 0 ? e.text : NULL),
+              LOG_END);
     ledger_remove_blob(k->ledger, d);
     return NULL;
 }
 
-/* --- holds -------------------------------------------------------------------------------------------------------- */
+/* --- holds
+ * --------------------------------------------------------------------------------------------------------
+ */
 
-static size_t hold_key(char key[KEY_MAX], const char *registry, const char *repository, const struct digest *d)
+static size_t hold_key(char key[KEY_MAX], const char *registry, const char *repository,
+                       const struct digest *d)
 {
     int n = snprintf(key, KEY_MAX, "%s/%s@", registry, repository);
     size_t length = n < 0 ? 0 : (size_t)n;
@@ -167,8 +177,8 @@ static void remember_hold(struct known *k, const char *key, size_t key_bytes, in
     hold_down(h);
 }
 
-bool known_hold(struct known *k, struct index_reader *r, const char *registry, const char *repository,
-                const struct digest *d, int64_t *size_bytes)
+bool known_hold(struct known *k, struct index_reader *r, const char *registry,
+                const char *repository, const struct digest *d, int64_t *size_bytes)
 {
     char key[KEY_MAX];
     size_t n = hold_key(key, registry, repository, d);
@@ -184,8 +194,8 @@ bool known_hold(struct known *k, struct index_reader *r, const char *registry, c
     return true;
 }
 
-void known_put_hold(struct known *k, const char *registry, const char *repository, const struct digest *d,
-                    int64_t size_bytes, bool is_durable)
+void known_put_hold(struct known *k, const char *registry, const char *repository,
+                    const struct digest *d, int64_t size_bytes, bool is_durable)
 {
     char key[KEY_MAX];
     remember_hold(k, key, hold_key(key, registry, repository, d), size_bytes);
@@ -193,16 +203,19 @@ void known_put_hold(struct known *k, const char *registry, const char *repositor
         ledger_put_hold(k->ledger, registry, repository, d, size_bytes);
 }
 
-/* --- notes -------------------------------------------------------------------------------------------------------- */
+/* --- notes
+ * --------------------------------------------------------------------------------------------------------
+ */
 
-static size_t note_key(char key[KEY_MAX], const char *registry, const char *repository, const char *reference)
+static size_t note_key(char key[KEY_MAX], const char *registry, const char *repository,
+                       const char *reference)
 {
     int n = snprintf(key, KEY_MAX, "%s/%s:%s", registry, repository, reference);
     return n < 0 ? 0 : (size_t)n < KEY_MAX ? (size_t)n : KEY_MAX - 1;
 }
 
-struct note *known_note(struct known *k, struct index_reader *r, const char *registry, const char *repository,
-                        const char *reference)
+struct note *known_note(struct known *k, struct index_reader *r, const char *registry,
+                        const char *repository, const char *reference)
 {
     char key[KEY_MAX];
     size_t n = note_key(key, registry, repository, reference);
@@ -219,14 +232,16 @@ struct note *known_note(struct known *k, struct index_reader *r, const char *reg
     return found;
 }
 
-void known_put_note(struct known *k, const char *registry, const char *repository, const char *reference, struct note *n)
+void known_put_note(struct known *k, const char *registry, const char *repository,
+                    const char *reference, struct note *n)
 {
     char key[KEY_MAX];
     recall_put(k->notes, key, note_key(key, registry, repository, reference), n, sizeof *n);
 }
 
-void known_confirm_tag(struct known *k, const char *registry, const char *repository, const char *tag,
-                       const struct digest *d, uint64_t size_bytes, const char *media_type)
+void known_confirm_tag(struct known *k, const char *registry, const char *repository,
+                       const char *tag, const struct digest *d, uint64_t size_bytes,
+                       const char *media_type)
 {
     auto_unref(note) struct note *n = note_new();
     n->digest = *d;
@@ -237,7 +252,8 @@ void known_confirm_tag(struct known *k, const char *registry, const char *reposi
     ledger_put_tag(k->ledger, registry, repository, tag, d);
 }
 
-void known_fail_note(struct known *k, const char *registry, const char *repository, const char *reference, bool is_missing)
+void known_fail_note(struct known *k, const char *registry, const char *repository,
+                     const char *reference, bool is_missing)
 {
     auto_unref(note) struct note *old = known_note(k, NULL, registry, repository, reference);
     auto_unref(note) struct note *n = note_new();
@@ -257,8 +273,8 @@ void known_fail_note(struct known *k, const char *registry, const char *reposito
     known_put_note(k, registry, repository, reference, n);
 }
 
-struct content *known_put_manifest(struct known *k, const char *registry, const char *repository, const char *tag,
-                                   const struct pulled *p)
+struct content *known_put_manifest(struct known *k, const char *registry, const char *repository,
+                                   const char *tag, const struct pulled *p)
 {
     struct content *c = content_new(&p->digest, p->media_type, p->bytes, (size_t)p->size_bytes);
     known_put_content(k, c);
@@ -268,14 +284,16 @@ struct content *known_put_manifest(struct known *k, const char *registry, const 
         if (child->kind != CHILD_SUBJECT)
             known_put_hold(k, registry, repository, &child->digest, child->size_bytes, false);
     }
-    ledger_publish_manifest(k->ledger, &p->digest, p->bytes, (size_t)p->size_bytes, p->manifest, registry, repository,
-                            tag, NULL, NULL);
+    ledger_publish_manifest(k->ledger, &p->digest, p->bytes, (size_t)p->size_bytes, p->manifest,
+                            registry, repository, tag, NULL, NULL);
     if (tag)
         known_confirm_tag(k, registry, repository, tag, &p->digest, p->size_bytes, p->media_type);
     return c;
 }
 
-/* --- listings ----------------------------------------------------------------------------------------------------- */
+/* --- listings
+ * -----------------------------------------------------------------------------------------------------
+ */
 
 struct answer *known_listing(struct known *k, const char *key)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What the mirror knows: bounded memory in front of the index and the store. Reads may fall through to both (the reader
- * is the calling thread's own, or NULL to ask memory and files only); what is learnt goes into memory at once and to
- * the ledger behind. Any thread. */
+ * What the mirror knows: bounded memory in front of the index and the store. Reads may fall through
+ * to both (the reader is the calling thread's own, or NULL to ask memory and files only); what is
+ * learnt goes into memory at once and to the ledger behind. Any thread. */
 #ifndef MIRROR_KNOWN_H
 #define MIRROR_KNOWN_H
 
@@ -24,19 +24,21 @@ struct store;
 struct known *known_new(struct store *s, struct ledger *l, size_t memory_bytes);
 void known_free(struct known *k);
 
-/* Held content with a reference, or NULL. as_manifest: only if its media type is known. A file that a row promises and
- * the disk does not have counts as not held, and the row is dropped. */
-struct content *known_content(struct known *k, struct index_reader *r, const struct digest *d, bool as_manifest);
+/* Held content with a reference, or NULL. as_manifest: only if its media type is known. A file that
+ * a row promises and the disk does not have counts as not held, and the row is dropped. */
+struct content *known_content(struct known *k, struct index_reader *r, const struct digest *d,
+                              bool as_manifest);
 void known_put_content(struct known *k, struct content *c); /* memory only */
 
 /* Was this repository seen to hold that digest? *size_bytes -1 if no descriptor told. */
-bool known_hold(struct known *k, struct index_reader *r, const char *registry, const char *repository,
-                const struct digest *d, int64_t *size_bytes);
+bool known_hold(struct known *k, struct index_reader *r, const char *registry,
+                const char *repository, const struct digest *d, int64_t *size_bytes);
 /* is_durable: the ledger writes it too (a publish does so by itself). */
-void known_put_hold(struct known *k, const char *registry, const char *repository, const struct digest *d,
-                    int64_t size_bytes, bool is_durable);
+void known_put_hold(struct known *k, const char *registry, const char *repository,
+                    const struct digest *d, int64_t size_bytes, bool is_durable);
 
-/* What is known of a name: a tag, or anything that an upstream said it has not. Immutable once put; counted. */
+/* What is known of a name: a tag, or anything that an upstream said it has not. Immutable once put;
+ * counted. */
 struct note {
     struct digest digest; /* algorithm 0: none */
     uint64_t size_bytes;  /* as a HEAD said; 0: no HEAD */
@@ -48,19 +50,24 @@ struct note *note_new(void);
 void note_unref(struct note *n);
 AUTO_UNREF(note, note_unref)
 /* reference: a tag, or a digest as text. With a reference, or NULL. */
-struct note *known_note(struct known *k, struct index_reader *r, const char *registry, const char *repository,
-                        const char *reference);
-void known_put_note(struct known *k, const char *registry, const char *repository, const char *reference, struct note *n);
+struct note *known_note(struct known *k, struct index_reader *r, const char *registry,
+                        const char *repository, const char *reference);
+void known_put_note(struct known *k, const char *registry, const char *repository,
+                    const char *reference, struct note *n);
 
-/* The tag was confirmed by the upstream now: memory and ledger. size and type from a HEAD may be 0 and "". */
-void known_confirm_tag(struct known *k, const char *registry, const char *repository, const char *tag,
-                       const struct digest *d, uint64_t size_bytes, const char *media_type);
+/* The tag was confirmed by the upstream now: memory and ledger. size and type from a HEAD may be 0
+ * and "". */
+void known_confirm_tag(struct known *k, const char *registry, const char *repository,
+                       const char *tag, const struct digest *d, uint64_t size_bytes,
+                       const char *media_type);
 /* It could not be confirmed; it is gone (is_missing: it is forgotten, memory and ledger). */
-void known_fail_note(struct known *k, const char *registry, const char *repository, const char *reference, bool is_missing);
+void known_fail_note(struct known *k, const char *registry, const char *repository,
+                     const char *reference, bool is_missing);
 
-/* A verified manifest, and with a tag (NULL: none) that it was seen under it: memory and ledger. Its content, one reference. */
-struct content *known_put_manifest(struct known *k, const char *registry, const char *repository, const char *tag,
-                                   const struct pulled *p);
+/* A verified manifest, and with a tag (NULL: none) that it was seen under it: memory and ledger.
+ * Its content, one reference. */
+struct content *known_put_manifest(struct known *k, const char *registry, const char *repository,
+                                   const char *tag, const struct pulled *p);
 
 /* Listings, as finished answers. */
 struct answer *known_listing(struct known *k, const char *key);

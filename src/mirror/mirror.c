@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The look-ups, in the order that makes a warm hit cheap: memory, then the index, then the flights, and only then a
- * question. A flow leaves the flights only after the store has its blob, so flights before store misses nothing. */
+ * The look-ups, in the order that makes a warm hit cheap: memory, then the index, then the flights,
+ * and only then a question. A flow leaves the flights only after the store has its blob, so flights
+ * before store misses nothing. */
 #include "mirror/mirror.h"
 
 #include <stdio.h>
@@ -18,7 +19,8 @@
 
 enum { KEY_MAX = 1024 };
 
-struct mirror *mirror_new(const struct mirror_options *o, struct store *s, struct ledger *l, struct fetcher *f)
+struct mirror *mirror_new(const struct mirror_options *o, struct store *s, struct ledger *l,
+                          struct fetcher *f)
 {
     struct mirror *m = alloc_zero(sizeof *m);
     m->options = *o;
@@ -42,7 +44,8 @@ void mirror_stop(struct mirror *m)
     __atomic_store_n(&m->is_stopping, true, __ATOMIC_RELEASE);
 }
 
-/* --- answers that are known at once ------------------------------------------------------------------------------- */
+/* --- answers that are known at once
+ * ------------------------------------------------------------------------------- */
 
 static struct answer *at_once(struct answer *a)
 {
@@ -59,7 +62,8 @@ static struct answer *error_answer(enum error_kind kind, const char *text)
     return at_once(a);
 }
 
-static struct answer *content_answer(struct content *c, enum cache_outcome cache, int64_t checked_at_ms)
+static struct answer *content_answer(struct content *c, enum cache_outcome cache,
+                                     int64_t checked_at_ms)
 {
     struct answer *a = answer_new();
     a->kind = ANSWER_CONTENT;
@@ -83,17 +87,23 @@ static struct answer *flow_answer(struct flow *f, bool joined)
 
 static struct answer *missing(const struct ask *a, bool is_offline)
 {
-    enum error_kind kind = a->kind == ASK_BLOB ? ERR_BLOB_UNKNOWN : a->kind == ASK_MANIFEST ? ERR_MANIFEST_UNKNOWN
-                                                                                             : ERR_NAME_UNKNOWN;
+    enum error_kind kind = a->kind == ASK_BLOB       ? ERR_BLOB_UNKNOWN
+                           : a->kind == ASK_MANIFEST ? ERR_MANIFEST_UNKNOWN
+                                                     : ERR_NAME_UNKNOWN;
     char text[512];
-    snprintf(text, sizeof text, is_offline ? "%s is not held here, and this mirror runs in offline mode" : "%s: %s does not have it",
+    snprintf(text, sizeof text,
+             is_offline ? "%s is not held here, and this mirror runs in offline mode"
+                        : "%s: %s does not have it",
              a->repository, a->upstream->registry);
     return error_answer(kind, text);
 }
 
-/* --- by tag ------------------------------------------------------------------------------------------------------- */
+/* --- by tag
+ * -------------------------------------------------------------------------------------------------------
+ */
 
-static struct answer *ask_tag(struct mirror *m, struct index_reader *r, const struct ask *a, bool *joined)
+static struct answer *ask_tag(struct mirror *m, struct index_reader *r, const struct ask *a,
+                              bool *joined)
 {
     const char *registry = a->upstream->registry;
     auto_unref(note) struct note *n = known_note(m->known, r, registry, a->repository, a->tag);
@@ -105,9 +115,11 @@ static struct answer *ask_tag(struct mirror *m, struct index_reader *r, const st
             c = known_content(m->known, r, &n->digest, true);
         fresh.is_held = c || (a->is_head && n->size_bytes > 0);
     }
-    enum freshness_verdict verdict = freshness_judge(&m->options.rules, &fresh, clock_wall_s() * 1000);
+    enum freshness_verdict verdict =
+        freshness_judge(&m->options.rules, &fresh, clock_wall_s() * 1000);
     char key[KEY_MAX];
-    snprintf(key, sizeof key, "tag %s %s %s:%s", a->is_head ? "head" : "get", registry, a->repository, a->tag);
+    snprintf(key, sizeof key, "tag %s %s %s:%s", a->is_head ? "head" : "get", registry,
+             a->repository, a->tag);
     switch (verdict) {
     case FRESH_SERVE_BEHIND:
         answer_unref(question_ask(m, a, key, c, NULL, joined));
@@ -116,7 +128,8 @@ static struct answer *ask_tag(struct mirror *m, struct index_reader *r, const st
     case FRESH_SERVE:
     case FRESH_SERVE_STALE:
         if (c)
-            return content_answer(take(c), verdict == FRESH_SERVE_STALE ? CACHE_STALE : CACHE_HIT, fresh.checked_at_ms);
+            return content_answer(take(c), verdict == FRESH_SERVE_STALE ? CACHE_STALE : CACHE_HIT,
+                                  fresh.checked_at_ms);
         struct answer *told = answer_new();
         told->kind = ANSWER_HEAD;
         told->cache = CACHE_HIT;
@@ -134,17 +147,21 @@ static struct answer *ask_tag(struct mirror *m, struct index_reader *r, const st
     return question_ask(m, a, key, c, NULL, joined);
 }
 
-/* --- by digest ---------------------------------------------------------------------------------------------------- */
+/* --- by digest
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 static bool was_missing_lately(struct mirror *m, const struct ask *a)
 {
     char text[DIGEST_TEXT_MAX];
-    auto_unref(note) struct note *n =
-        known_note(m->known, NULL, a->upstream->registry, a->repository, digest_print(&a->digest, text));
-    return n && freshness_judge(&m->options.rules, &n->freshness, clock_wall_s() * 1000) == FRESH_MISSING;
+    auto_unref(note) struct note *n = known_note(m->known, NULL, a->upstream->registry,
+                                                 a->repository, digest_print(&a->digest, text));
+    return n && freshness_judge(&m->options.rules, &n->freshness, clock_wall_s() * 1000) ==
+                    FRESH_MISSING;
 }
 
-static struct answer *ask_digest(struct mirror *m, struct index_reader *r, const struct ask *a, bool *joined)
+static struct answer *ask_digest(struct mirror *m, struct index_reader *r, const struct ask *a,
+                                 bool *joined)
 {
     int64_t size = -1;
     char key[KEY_MAX], text[DIGEST_TEXT_MAX];
@@ -176,12 +193,15 @@ static struct answer *ask_digest(struct mirror *m, struct index_reader *r, const
     }
     if (was_missing_lately(m, a))
         return missing(a, false);
-    snprintf(key, sizeof key, "%s %s %s/%s@%s", is_manifest ? "manifest" : "blob", a->is_head ? "head" : "get",
-             a->upstream->registry, a->repository, digest_print(&a->digest, text));
+    snprintf(key, sizeof key, "%s %s %s/%s@%s", is_manifest ? "manifest" : "blob",
+             a->is_head ? "head" : "get", a->upstream->registry, a->repository,
+             digest_print(&a->digest, text));
     return question_ask(m, a, key, c, NULL, joined);
 }
 
-/* --- listings ----------------------------------------------------------------------------------------------------- */
+/* --- listings
+ * -----------------------------------------------------------------------------------------------------
+ */
 
 static bool add_tag(const char *tag, void *cls)
 {
@@ -192,14 +212,15 @@ static bool add_tag(const char *tag, void *cls)
     return true;
 }
 
-static bool add_referrer(const struct digest *d, uint64_t size_bytes, const char *media_type, const char *artifact_type,
-                         const char *annotations, void *cls)
+static bool add_referrer(const struct digest *d, uint64_t size_bytes, const char *media_type,
+                         const char *artifact_type, const char *annotations, void *cls)
 {
     struct str *items = cls;
     char text[DIGEST_TEXT_MAX];
     str_format(items, "%s{\"mediaType\":", items->length > 0 ? "," : "");
     str_json(items, slice_of(media_type));
-    str_format(items, ",\"digest\":\"%s\",\"size\":%llu", digest_print(d, text), (unsigned long long)size_bytes);
+    str_format(items, ",\"digest\":\"%s\",\"size\":%llu", digest_print(d, text),
+               (unsigned long long)size_bytes);
     if (artifact_type[0]) {
         str_add(items, ",\"artifactType\":");
         str_json(items, slice_of(artifact_type));
@@ -214,9 +235,10 @@ static struct answer *held_listing(struct index_reader *r, const struct ask *a)
 {
     autostr struct str items = {0};
     struct error e;
-    int n = a->kind == ASK_TAGS
-                ? index_each_tag(r, a->upstream->registry, a->repository, "", 1000000, add_tag, &items, &e)
-                : index_each_referrer(r, a->upstream->registry, a->repository, &a->digest, add_referrer, &items, &e);
+    int n = a->kind == ASK_TAGS ? index_each_tag(r, a->upstream->registry, a->repository, "",
+                                                 1000000, add_tag, &items, &e)
+                                : index_each_referrer(r, a->upstream->registry, a->repository,
+                                                      &a->digest, add_referrer, &items, &e);
     if (n < 0)
         return error_answer(e.kind, e.text);
     struct answer *found = answer_new();
@@ -225,7 +247,8 @@ static struct answer *held_listing(struct index_reader *r, const struct ask *a)
     return at_once(found);
 }
 
-static struct answer *ask_listing(struct mirror *m, struct index_reader *r, const struct ask *a, bool *joined)
+static struct answer *ask_listing(struct mirror *m, struct index_reader *r, const struct ask *a,
+                                  bool *joined)
 {
     char key[KEY_MAX], text[DIGEST_TEXT_MAX] = "";
     bool is_tags = a->kind == ASK_TAGS;
@@ -233,14 +256,16 @@ static struct answer *ask_listing(struct mirror *m, struct index_reader *r, cons
         return held_listing(r, a);
     if (!is_tags)
         digest_print(&a->digest, text);
-    snprintf(key, sizeof key, "%s %s/%s %s", is_tags ? "tags" : "referrers", a->upstream->registry, a->repository, text);
+    snprintf(key, sizeof key, "%s %s/%s %s", is_tags ? "tags" : "referrers", a->upstream->registry,
+             a->repository, text);
     auto_unref(answer) struct answer *last = known_listing(m->known, key);
     if (!last) {
         size_t length;
         int64_t fetched_at;
         char *body;
-        if (index_find_listing(r, a->upstream->registry, a->repository, is_tags ? "tags" : "referrers", text, &body,
-                               &length, &fetched_at, NULL) == 1) {
+        if (index_find_listing(r, a->upstream->registry, a->repository,
+                               is_tags ? "tags" : "referrers", text, &body, &length, &fetched_at,
+                               NULL) == 1) {
             last = answer_new();
             last->kind = ANSWER_LISTING;
             last->items = body;
@@ -248,7 +273,8 @@ static struct answer *ask_listing(struct mirror *m, struct index_reader *r, cons
             known_put_listing(m->known, key, at_once(last));
         }
     }
-    struct freshness fresh = {.is_held = last != NULL, .checked_at_ms = last ? last->checked_at_ms : 0};
+    struct freshness fresh = {.is_held = last != NULL,
+                              .checked_at_ms = last ? last->checked_at_ms : 0};
     if (freshness_judge(&m->options.rules, &fresh, clock_wall_s() * 1000) != FRESH_SERVE)
         return question_ask(m, a, key, NULL, last, joined);
     struct answer *copy = answer_new();
@@ -258,7 +284,8 @@ static struct answer *ask_listing(struct mirror *m, struct index_reader *r, cons
     return at_once(copy);
 }
 
-struct answer *mirror_ask(struct mirror *m, struct index_reader *r, const struct ask *a, bool *joined)
+struct answer *mirror_ask(struct mirror *m, struct index_reader *r, const struct ask *a,
+                          bool *joined)
 {
     *joined = false;
     if (__atomic_load_n(&m->is_stopping, __ATOMIC_ACQUIRE))

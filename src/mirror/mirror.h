@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The heart: what a client asks becomes an answer that is held, in flight, or begun. mirror_ask runs on the handler's
- * thread and never waits for the network; what has to be asked upstream goes on on the fetch thread (question.c). */
+ * The heart: what a client asks becomes an answer that is held, in flight, or begun. mirror_ask
+ * runs on the handler's thread and never waits for the network; what has to be asked upstream goes
+ * on on the fetch thread (question.c). */
 #ifndef MIRROR_MIRROR_H
 #define MIRROR_MIRROR_H
 
@@ -25,7 +26,8 @@ struct mirror_options {
 };
 
 /* Borrows all; they outlive it. */
-struct mirror *mirror_new(const struct mirror_options *o, struct store *s, struct ledger *l, struct fetcher *f);
+struct mirror *mirror_new(const struct mirror_options *o, struct store *s, struct ledger *l,
+                          struct fetcher *f);
 /* After the fetcher and the ledger ended. */
 void mirror_free(struct mirror *m);
 
@@ -40,10 +42,13 @@ struct ask {
     struct digest digest;                /* of the manifest, the blob or the subject */
 };
 
-/* One reference to an answer, done or not yet. *joined: somebody else had begun what it waits for. */
-struct answer *mirror_ask(struct mirror *m, struct index_reader *r, const struct ask *a, bool *joined);
+/* One reference to an answer, done or not yet. *joined: somebody else had begun what it waits for.
+ */
+struct answer *mirror_ask(struct mirror *m, struct index_reader *r, const struct ask *a,
+                          bool *joined);
 
-/* Refuses whatever is asked from now on: a step of shutting down (stopping the fetcher then fails what is in flight). */
+/* Refuses whatever is asked from now on: a step of shutting down (stopping the fetcher then fails
+ * what is in flight). */
 void mirror_stop(struct mirror *m);
 
 #endif

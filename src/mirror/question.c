@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Order at the end of a question: what was learnt goes into memory, the question leaves the flights table, its answer
- * is done. So whoever comes later finds either the question or what came of it. */
+ * Order at the end of a question: what was learnt goes into memory, the question leaves the flights
+ * table, its answer is done. So whoever comes later finds either the question or what came of it.
+ */
 #include "mirror/question.h"
 
 #include <string.h>
@@ -32,7 +33,8 @@ struct question {
     char reference[DIGEST_TEXT_MAX]; /* the tag, or the digest as text */
 };
 
-/* --- the end of a question ---------------------------------------------------------------------------------------- */
+/* --- the end of a question
+ * ---------------------------------------------------------------------------------------- */
 
 static void finish(struct question *q)
 {
@@ -82,14 +84,17 @@ static void finish_without(struct question *q, const struct error *why)
         known_fail_note(m->known, a->upstream->registry, a->repository, q->reference, is_gone);
     if (is_gone || !q->held || !a->tag[0]) {
         if (!is_gone)
-            log_event(LOG_LEVEL_WARNING, "an upstream failed", LOG_S("upstream", upstream_origin(a->upstream)->url),
-                      LOG_S("repository", a->repository), LOG_S("reference", q->reference), LOG_S("error", why->text), LOG_END);
+            log_event(LOG_LEVEL_WARNING, "an upstream failed",
+                      LOG_S("upstream", upstream_origin(a->upstream)->url),
+                      LOG_S("repository", a->repository), LOG_S("reference", q->reference),
+                      LOG_S("error", why->text), LOG_END);
         finish_error(q, why);
         return;
     }
-    log_event(LOG_LEVEL_WARNING, "serving a stale tag", LOG_S("repository", a->repository), LOG_S("tag", a->tag),
-              LOG_S("error", why->text), LOG_END);
-    auto_unref(note) struct note *n = known_note(m->known, NULL, a->upstream->registry, a->repository, a->tag);
+    log_event(LOG_LEVEL_WARNING, "serving a stale tag", LOG_S("repository", a->repository),
+              LOG_S("tag", a->tag), LOG_S("error", why->text), LOG_END);
+    auto_unref(note) struct note *n =
+        known_note(m->known, NULL, a->upstream->registry, a->repository, a->tag);
     q->answer->kind = ANSWER_CONTENT;
     q->answer->cache = CACHE_STALE;
     q->answer->upstream_status = why->upstream_status;
@@ -99,7 +104,8 @@ static void finish_without(struct question *q, const struct error *why)
     finish(q);
 }
 
-/* --- manifests and descriptors ------------------------------------------------------------------------------------ */
+/* --- manifests and descriptors
+ * ------------------------------------------------------------------------------------ */
 
 static void manifest_came(void *cls, const struct pulled *p, const struct error *why)
 {
@@ -109,13 +115,16 @@ static void manifest_came(void *cls, const struct pulled *p, const struct error 
         return;
     }
     const char *tag = q->ask.tag[0] ? q->ask.tag : NULL;
-    finish_content(q, known_put_manifest(q->mirror->known, q->ask.upstream->registry, q->ask.repository, tag, p),
-                   CACHE_STORED);
+    finish_content(
+        q,
+        known_put_manifest(q->mirror->known, q->ask.upstream->registry, q->ask.repository, tag, p),
+        CACHE_STORED);
 }
 
 static void get_manifest(struct question *q, const char *reference)
 {
-    pull_manifest(q->mirror->fetcher, q->ask.upstream, q->ask.repository, reference, false, false, manifest_came, q);
+    pull_manifest(q->mirror->fetcher, q->ask.upstream, q->ask.repository, reference, false, false,
+                  manifest_came, q);
 }
 
 static void finish_head(struct question *q, const struct pulled *p)
@@ -157,14 +166,17 @@ static void tag_was_told(void *cls, const struct pulled *p, const struct error *
         c = take(q->held);
     else if ((c = known_content(k, NULL, &p->digest, true)) ||
              content_open(q->mirror->store, &p->digest, p->media_type, &c, NULL) == 1)
-        known_put_hold(k, a->upstream->registry, a->repository, &p->digest, (int64_t)p->size_bytes, true);
+        known_put_hold(k, a->upstream->registry, a->repository, &p->digest, (int64_t)p->size_bytes,
+                       true);
     if (c || a->is_head)
-        known_confirm_tag(k, a->upstream->registry, a->repository, a->tag, &p->digest, p->size_bytes, p->media_type);
+        known_confirm_tag(k, a->upstream->registry, a->repository, a->tag, &p->digest,
+                          p->size_bytes, p->media_type);
     if (c) {
         known_put_content(k, c);
         finish_content(q, c, CACHE_REVALIDATED);
     } else if (a->is_head) {
-        known_put_hold(k, a->upstream->registry, a->repository, &p->digest, (int64_t)p->size_bytes, true);
+        known_put_hold(k, a->upstream->registry, a->repository, &p->digest, (int64_t)p->size_bytes,
+                       true);
         finish_head(q, p);
     } else {
         char digest[DIGEST_TEXT_MAX];
@@ -217,7 +229,9 @@ static void digest_was_told(void *cls, const struct pulled *p, const struct erro
     }
 }
 
-/* --- listings ----------------------------------------------------------------------------------------------------- */
+/* --- listings
+ * -----------------------------------------------------------------------------------------------------
+ */
 
 static void finish_listing(struct question *q, const char *items)
 {
@@ -228,8 +242,9 @@ static void finish_listing(struct question *q, const char *items)
     q->answer->items = alloc_string(items);
     q->answer->checked_at_ms = clock_wall_s() * 1000;
     known_put_listing(q->mirror->known, q->key, q->answer);
-    ledger_put_listing(q->mirror->ledger, a->upstream->registry, a->repository, is_tags ? "tags" : "referrers",
-                       is_tags ? "" : q->reference, items, strlen(items));
+    ledger_put_listing(q->mirror->ledger, a->upstream->registry, a->repository,
+                       is_tags ? "tags" : "referrers", is_tags ? "" : q->reference, items,
+                       strlen(items));
     finish(q);
 }
 
@@ -280,7 +295,8 @@ static void listing_came(void *cls, const char *items, const struct error *why)
     } else if (q->ask.kind == ASK_REFERRERS && why->kind == ERR_NOT_FOUND) {
         char tag[TAG_MAX + 1];
         reference_fallback_tag(&q->ask.digest, tag);
-        pull_manifest(q->mirror->fetcher, q->ask.upstream, q->ask.repository, tag, false, false, fallback_came, q);
+        pull_manifest(q->mirror->fetcher, q->ask.upstream, q->ask.repository, tag, false, false,
+                      fallback_came, q);
     } else {
         listing_failed(q, why);
     }
@@ -290,12 +306,16 @@ static void ask_listing(struct question *q)
 {
     const struct ask *a = &q->ask;
     bool is_tags = a->kind == ASK_TAGS;
-    autofree char *path = is_tags ? alloc_format("/v2/%s/tags/list?n=1000", a->repository)
-                                  : alloc_format("/v2/%s/referrers/%s", a->repository, q->reference);
-    listing_pull(q->mirror->fetcher, a->upstream, a->repository, path, is_tags ? "tags" : "manifests", listing_came, q);
+    autofree char *path = is_tags
+                              ? alloc_format("/v2/%s/tags/list?n=1000", a->repository)
+                              : alloc_format("/v2/%s/referrers/%s", a->repository, q->reference);
+    listing_pull(q->mirror->fetcher, a->upstream, a->repository, path,
+                 is_tags ? "tags" : "manifests", listing_came, q);
 }
 
-/* --- beginnings --------------------------------------------------------------------------------------------------- */
+/* --- beginnings
+ * ---------------------------------------------------------------------------------------------------
+ */
 
 static void run(struct call *c)
 {
@@ -305,18 +325,21 @@ static void run(struct call *c)
     if (a->kind == ASK_TAGS || a->kind == ASK_REFERRERS)
         ask_listing(q);
     else if (a->tag[0] && (q->held || a->is_head))
-        pull_manifest(q->mirror->fetcher, a->upstream, a->repository, a->tag, true, false, tag_was_told, q);
+        pull_manifest(q->mirror->fetcher, a->upstream, a->repository, a->tag, true, false,
+                      tag_was_told, q);
     else if (a->kind == ASK_BLOB || q->held || a->is_head)
-        pull_manifest(q->mirror->fetcher, a->upstream, a->repository, q->reference, true, a->kind == ASK_BLOB,
-                      digest_was_told, q);
+        pull_manifest(q->mirror->fetcher, a->upstream, a->repository, q->reference, true,
+                      a->kind == ASK_BLOB, digest_was_told, q);
     else
         get_manifest(q, q->reference);
 }
 
-static const struct error too_many = {.kind = ERR_BUSY, .text = "too many questions wait for the upstreams, or the mirror is stopping"};
+static const struct error too_many = {
+    .kind = ERR_BUSY,
+    .text = "too many questions wait for the upstreams, or the mirror is stopping"};
 
-struct answer *question_ask(struct mirror *m, const struct ask *a, const char *key, struct content *held,
-                            struct answer *stale, bool *joined)
+struct answer *question_ask(struct mirror *m, const struct ask *a, const char *key,
+                            struct content *held, struct answer *stale, bool *joined)
 {
     bool begun;
     struct answer *answer = flights_join(m->flights, key, &begun);
@@ -340,7 +363,9 @@ struct answer *question_ask(struct mirror *m, const struct ask *a, const char *k
     return answer;
 }
 
-/* --- flows -------------------------------------------------------------------------------------------------------- */
+/* --- flows
+ * --------------------------------------------------------------------------------------------------------
+ */
 
 struct fill {
     struct call call; /* first */
@@ -368,7 +393,8 @@ static void remember_small(struct fill *f, uint64_t size)
     char bytes[SMALL_BLOB];
     if (size > sizeof bytes || flow_read(f->flow, 0, bytes, (size_t)size, NULL) != (ssize_t)size)
         return;
-    auto_unref(content) struct content *c = content_new(flow_digest(f->flow), "", bytes, (size_t)size);
+    auto_unref(content) struct content *c =
+        content_new(flow_digest(f->flow), "", bytes, (size_t)size);
     known_put_content(f->mirror->known, c);
 }
 
@@ -384,15 +410,18 @@ static void filled(void *cls, const struct error *why)
         if (is_missing(why))
             known_fail_note(m->known, f->upstream->registry, f->repository, text, true);
         else
-            log_event(LOG_LEVEL_WARNING, "a blob could not be fetched", LOG_S("repository", f->repository),
-                      LOG_S("digest", text), LOG_S("upstream", upstream_origin(f->upstream)->url), LOG_S("error", why->text), LOG_END);
+            log_event(LOG_LEVEL_WARNING, "a blob could not be fetched",
+                      LOG_S("repository", f->repository), LOG_S("digest", text),
+                      LOG_S("upstream", upstream_origin(f->upstream)->url),
+                      LOG_S("error", why->text), LOG_END);
         fill_end(f);
         return;
     }
     flow_size(f->flow, &size);
     remember_small(f, size);
     known_put_hold(m->known, f->upstream->registry, f->repository, d, (int64_t)size, false);
-    if (!ledger_publish(m->ledger, d, flow_fd(f->flow), size, f->upstream->registry, f->repository, published, f))
+    if (!ledger_publish(m->ledger, d, flow_fd(f->flow), size, f->upstream->registry, f->repository,
+                        published, f))
         fill_end(f);
 }
 
@@ -402,8 +431,8 @@ static void fill_run(struct call *c)
     pull_blob(f->mirror->fetcher, f->upstream, f->repository, f->flow, filled, f);
 }
 
-struct flow *question_flow(struct mirror *m, struct upstream *u, const char *repository, const struct digest *d,
-                           int64_t size_bytes, bool *joined)
+struct flow *question_flow(struct mirror *m, struct upstream *u, const char *repository,
+                           const struct digest *d, int64_t size_bytes, bool *joined)
 {
     bool begun;
     autofree char *owner = alloc_format("%s/%s", u->registry, repository);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * A question that has to be asked upstream: its steps on the fetch thread until its answer is done. Inside of mirror/. */
+ * A question that has to be asked upstream: its steps on the fetch thread until its answer is done.
+ * Inside of mirror/. */
 #ifndef MIRROR_QUESTION_H
 #define MIRROR_QUESTION_H
 
@@ -19,13 +20,14 @@ struct mirror {
     bool is_stopping; /* atomic */
 };
 
-/* Joins the question of that key or begins it. held: the content that may be served if the upstream cannot tell (a
- * reference is taken; NULL: none). stale: the same for a listing. */
-struct answer *question_ask(struct mirror *m, const struct ask *a, const char *key, struct content *held,
-                            struct answer *stale, bool *joined);
+/* Joins the question of that key or begins it. held: the content that may be served if the upstream
+ * cannot tell (a reference is taken; NULL: none). stale: the same for a listing. */
+struct answer *question_ask(struct mirror *m, const struct ask *a, const char *key,
+                            struct content *held, struct answer *stale, bool *joined);
 
-/* The flow of a blob that is not held, joined or begun and being filled; a reference. Any thread. */
-struct flow *question_flow(struct mirror *m, struct upstream *u, const char *repository, const struct digest *d,
-                           int64_t size_bytes, bool *joined);
+/* The flow of a blob that is not held, joined or begun and being filled; a reference. Any thread.
+ */
+struct flow *question_flow(struct mirror *m, struct upstream *u, const char *repository,
+                           const struct digest *d, int64_t size_bytes, bool *joined);
 
 #endif

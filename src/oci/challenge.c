@@ -14,7 +14,10 @@ static bool is_word(char c)
     return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
 }
 
-static bool is_any(char c, const char *these) { return c && strchr(these, c); }
+static bool is_any(char c, const char *these)
+{
+    return c && strchr(these, c);
+}
 
 static void skip(struct cursor *c, const char *these)
 {

@@ -125,9 +125,15 @@ char *digest_print(const struct digest *d, char out[DIGEST_TEXT_MAX])
     return out;
 }
 
-const char *digest_algorithm_name(const struct digest *d) { return algorithms[d->algorithm].name; }
+const char *digest_algorithm_name(const struct digest *d)
+{
+    return algorithms[d->algorithm].name;
+}
 
-size_t digest_bytes(const struct digest *d) { return algorithms[d->algorithm].bytes; }
+size_t digest_bytes(const struct digest *d)
+{
+    return algorithms[d->algorithm].bytes;
+}
 
 bool digest_equals(const struct digest *a, const struct digest *b)
 {

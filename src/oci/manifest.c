@@ -141,7 +141,10 @@ static int decide_type(const char *content_type, const struct json_t *document,
     return check_shape(out, document, e);
 }
 
-static bool is_filled(const char *text) { return text && text[0]; }
+static bool is_filled(const char *text)
+{
+    return text && text[0];
+}
 
 static char *platform_of(const struct json_t *descriptor)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Manifests and indexes: which type a document really is, and what it names. Reads, never writes: bytes are the
- * identity. Pure, any thread. */
+ * Manifests and indexes: which type a document really is, and what it names. Reads, never writes:
+ * bytes are the identity. Pure, any thread. */
 #ifndef OCI_MANIFEST_H
 #define OCI_MANIFEST_H
 
@@ -38,22 +38,25 @@ struct child {
 struct manifest {
     char media_type[MEDIA_TYPE_MAX + 1];
     bool is_index;
-    char *artifact_type;     /* its own, else the config's media type; "" for an index without one */
-    char *annotations;       /* compact JSON object or "" */
-    struct child *children;  /* subject included; descriptors with an algorithm we cannot verify left out */
+    char *artifact_type; /* its own, else the config's media type; "" for an index without one */
+    char *annotations;   /* compact JSON object or "" */
+    struct child
+        *children; /* subject included; descriptors with an algorithm we cannot verify left out */
     size_t child_count;
 };
 
-/* Decides the true media type from the Content-Type of the answer (may be NULL) and the document, and lists the
- * children. Refuses (ERR_CORRUPT): no JSON object; both manifests and config/layers (CVE-2021-41190); mediaType
- * against Content-Type (GHSA-77vh-xpmg-72qh); text/html; what is no type at all; a known type without its shape, or
- * with a bad descriptor; more than 10,000 children. Schema 1 is as good as absent: ERR_NOT_FOUND. A specific type that
- * we do not know passes, with the children that can be made out. 0 or -1; out must be freed by manifest_fini after success. */
-int manifest_parse(const char *content_type, const char *bytes, size_t length, struct manifest *out, struct error *e);
+/* Decides the true media type from the Content-Type of the answer (may be NULL) and the document,
+ * and lists the children. Refuses (ERR_CORRUPT): no JSON object; both manifests and config/layers
+ * (CVE-2021-41190); mediaType against Content-Type (GHSA-77vh-xpmg-72qh); text/html; what is no
+ * type at all; a known type without its shape, or with a bad descriptor; more than 10,000 children.
+ * Schema 1 is as good as absent: ERR_NOT_FOUND. A specific type that we do not know passes, with
+ * the children that can be made out. 0 or -1; out must be freed by manifest_fini after success. */
+int manifest_parse(const char *content_type, const char *bytes, size_t length, struct manifest *out,
+                   struct error *e);
 void manifest_fini(struct manifest *m);
 
-/* The type without parameters and spaces, lower-cased; "" for "". false, and out untouched, if it is no type/subtype
- * or does not fit. */
+/* The type without parameters and spaces, lower-cased; "" for "". false, and out untouched, if it
+ * is no type/subtype or does not fit. */
 bool manifest_plain_type(struct slice content_type, char out[MEDIA_TYPE_MAX + 1]);
 bool manifest_is_known_type(const char *media_type); /* one of the five above */
 

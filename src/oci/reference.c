@@ -7,7 +7,10 @@
 
 #include "base/error.h"
 
-static bool is_word(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
+static bool is_word(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+}
 
 /* [a-z0-9]+((\.|_|__|-+)[a-z0-9]+)* */
 static bool is_component(const char *at, size_t length)
@@ -57,7 +60,10 @@ bool reference_is_tag(struct slice tag)
     return true;
 }
 
-static char lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c; }
+static char lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
+}
 
 /* Five digits at most and no 0 before them, so that one port has one spelling. */
 static bool is_port(struct slice port)

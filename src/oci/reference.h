@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Names of images: repository, tag, and the whole host/repository:tag@digest as users write it. Grammar:
- * distribution-spec "Pulling manifests" and the reference library's 255 characters. Pure, any thread. */
+ * Names of images: repository, tag, and the whole host/repository:tag@digest as users write it.
+ * Grammar: distribution-spec "Pulling manifests" and the reference library's 255 characters. Pure,
+ * any thread. */
 #ifndef OCI_REFERENCE_H
 #define OCI_REFERENCE_H
 
@@ -14,24 +15,28 @@
 
 struct error;
 
-bool reference_is_repository(struct slice name); /* path components only, no host; at most 255 bytes */
+bool reference_is_repository(
+    struct slice name); /* path components only, no host; at most 255 bytes */
 bool reference_is_tag(struct slice tag);
 
-/* A user's image name taken apart. registry is canonical ("docker.io" for its aliases and where none is named),
- * docker.io's one-component names have "library/" added; tag is "latest" if neither tag nor digest is given. */
+/* A user's image name taken apart. registry is canonical ("docker.io" for its aliases and where
+ * none is named), docker.io's one-component names have "library/" added; tag is "latest" if neither
+ * tag nor digest is given. */
 struct reference {
     char registry[256];
     char repository[REPOSITORY_MAX + 1];
     char tag[TAG_MAX + 1]; /* "" if only a digest was given */
     struct digest digest;  /* algorithm 0 if none */
 };
-int reference_parse(struct slice text, struct reference *out, struct error *e); /* 0 or -1 (ERR_NAME_INVALID …) */
+int reference_parse(struct slice text, struct reference *out,
+                    struct error *e); /* 0 or -1 (ERR_NAME_INVALID …) */
 
-/* "docker.io" for docker.io, index.docker.io, registry-1.docker.io in any case; otherwise a lower-case copy. false
- * if it is no host[:port] or does not fit. */
+/* "docker.io" for docker.io, index.docker.io, registry-1.docker.io in any case; otherwise a
+ * lower-case copy. false if it is no host[:port] or does not fit. */
 bool reference_registry(struct slice host, char *out, size_t out_bytes);
 
-/* The tag that stands in for the referrers API: "sha256-<hex>" cut as distribution-spec's "Referrers Tag Schema". */
+/* The tag that stands in for the referrers API: "sha256-<hex>" cut as distribution-spec's
+ * "Referrers Tag Schema". */
 void reference_fallback_tag(const struct digest *subject, char out[TAG_MAX + 1]);
 
 #endif

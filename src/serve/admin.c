@@ -31,7 +31,8 @@ enum MHD_Result admin_handle(struct request *r)
         metrics_print(&body);
         return reply_text(r, 200, "text/plain; version=0.0.4; charset=utf-8", &body);
     default:
-        error_set(&e, ERR_NOT_FOUND, "there is nothing at this path; the registry API begins at /v2/");
+        error_set(&e, ERR_NOT_FOUND,
+                  "there is nothing at this path; the registry API begins at /v2/");
         return reply_error(r, &e);
     }
 }

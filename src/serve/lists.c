@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Tags, referrers, the catalog and the old search: sorted, filtered and paged here, whatever way the upstream pages.
- * n never sizes an allocation (CVE-2023-2253). */
+ * Tags, referrers, the catalog and the old search: sorted, filtered and paged here, whatever way
+ * the upstream pages. n never sizes an allocation (CVE-2023-2253). */
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,7 +29,8 @@ static int read_page(const struct request *r, struct page *p, struct error *e)
     request_argument_decoded(r, "last", p->last, sizeof p->last);
     if (!request_argument(r, "n"))
         return 0;
-    if (!request_argument_decoded(r, "n", n, sizeof n) || !slice_u64(slice_of(n), UINT64_MAX, &p->n))
+    if (!request_argument_decoded(r, "n", n, sizeof n) ||
+        !slice_u64(slice_of(n), UINT64_MAX, &p->n))
         return error_set(e, ERR_PAGE_INVALID, "n must be a number from 0 up");
     p->has_n = true;
     if (p->n > MAX_N)
@@ -55,7 +56,9 @@ static char *next_link(const struct request *r, const char *path, uint64_t n, co
     return str_take(&link);
 }
 
-/* --- tags --------------------------------------------------------------------------------------------------------- */
+/* --- tags
+ * ---------------------------------------------------------------------------------------------------------
+ */
 
 static int by_bytes(const void *a, const void *b)
 {
@@ -108,7 +111,9 @@ static enum MHD_Result reply_tags(struct request *r)
     return reply_listing(r, r->answer, "application/json", link, false, &body);
 }
 
-/* --- referrers ---------------------------------------------------------------------------------------------------- */
+/* --- referrers
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 struct wanted {
     const char *types[16];
@@ -116,7 +121,8 @@ struct wanted {
     size_t count;
 };
 
-static enum MHD_Result add_wanted(void *cls, enum MHD_ValueKind kind, const char *key, const char *value)
+static enum MHD_Result add_wanted(void *cls, enum MHD_ValueKind kind, const char *key,
+                                  const char *value)
 {
     struct wanted *w = cls;
     (void)kind;
@@ -161,7 +167,9 @@ static enum MHD_Result reply_referrers(struct request *r)
     return reply_listing(r, r->answer, MEDIA_OCI_INDEX, NULL, wanted.count > 0, &body);
 }
 
-/* --- what is held ------------------------------------------------------------------------------------------------- */
+/* --- what is held
+ * -------------------------------------------------------------------------------------------------
+ */
 
 struct names {
     struct str body;
@@ -189,20 +197,24 @@ static bool add_name(const char *registry, const char *name, void *cls)
         str_add(&n->body, "{\"name\":");
     str_json(&n->body, slice_of(full));
     if (n->is_search)
-        str_format(&n->body, ",\"description\":\"\",\"star_count\":0,\"is_official\":%s,\"is_automated\":false}",
-                   is_default && strncmp(name, "library/", 8) == 0 ? "true" : "false");
+        str_format(
+            &n->body,
+            ",\"description\":\"\",\"star_count\":0,\"is_official\":%s,\"is_automated\":false}",
+            is_default && strncmp(name, "library/", 8) == 0 ? "true" : "false");
     slice_copy(slice_of(full), n->last, sizeof n->last);
     return true;
 }
 
 /* `last` is a name as this catalog spells it. */
-static void split_last(const struct request *r, const char *last, char registry[256], char name[512])
+static void split_last(const struct request *r, const char *last, char registry[256],
+                       char name[512])
 {
     struct slice first, rest;
     const struct upstream *u = upstreams_default(r->desk->upstreams);
     slice_copy(slice_of(last[0] ? u->registry : ""), registry, 256);
     slice_copy(slice_of(last), name, 512);
-    if (slice_cut(slice_of(last), '/', &first, &rest) && (u = upstreams_find(r->desk->upstreams, first))) {
+    if (slice_cut(slice_of(last), '/', &first, &rest) &&
+        (u = upstreams_find(r->desk->upstreams, first))) {
         slice_copy(slice_of(u->registry), registry, 256);
         slice_copy(rest, name, 512);
     }
@@ -219,7 +231,8 @@ static enum MHD_Result reply_catalog(struct request *r)
                       .default_registry = upstreams_default(r->desk->upstreams)->registry};
     split_last(r, p.last, registry, name);
     str_add(&n.body, "{\"repositories\":[");
-    if (n.limit > 0 && index_each_repository(r->desk->reader, registry, name, (size_t)n.limit + 1, add_name, &n, &e) < 0) {
+    if (n.limit > 0 && index_each_repository(r->desk->reader, registry, name, (size_t)n.limit + 1,
+                                             add_name, &n, &e) < 0) {
         str_fini(&n.body);
         return reply_error(r, &e);
     }
@@ -232,10 +245,13 @@ static enum MHD_Result reply_search(struct request *r)
 {
     struct error e = {0};
     char term[256] = "", count[32];
-    struct names n = {.limit = 25, .is_search = true, .term = term,
+    struct names n = {.limit = 25,
+                      .is_search = true,
+                      .term = term,
                       .default_registry = upstreams_default(r->desk->upstreams)->registry};
     request_argument_decoded(r, "q", term, sizeof term);
-    if (request_argument_decoded(r, "n", count, sizeof count) && slice_u64(slice_of(count), UINT64_MAX, &n.limit))
+    if (request_argument_decoded(r, "n", count, sizeof count) &&
+        slice_u64(slice_of(count), UINT64_MAX, &n.limit))
         n.limit = n.limit < 1 ? 1 : n.limit > 100 ? 100 : n.limit;
     if (index_each_repository(r->desk->reader, "", "", SEARCH_SCAN, add_name, &n, &e) < 0) {
         str_fini(&n.body);
@@ -244,7 +260,8 @@ static enum MHD_Result reply_search(struct request *r)
     autostr struct str body = {0};
     str_add(&body, "{\"query\":");
     str_json(&body, slice_of(term));
-    str_format(&body, ",\"num_results\":%llu,\"results\":[%s]}", (unsigned long long)n.shown, str_text(&n.body));
+    str_format(&body, ",\"num_results\":%llu,\"results\":[%s]}", (unsigned long long)n.shown,
+               str_text(&n.body));
     str_fini(&n.body);
     return reply_listing(r, NULL, "application/json", NULL, false, &body);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Responses are made anew for each request over shared bytes: each carries its own X-Request-Id, and that costs about a
- * microsecond (docs/decisions.md). Nothing is ever compressed and nobody is redirected. */
+ * Responses are made anew for each request over shared bytes: each carries its own X-Request-Id,
+ * and that costs about a microsecond (docs/decisions.md). Nothing is ever compressed and nobody is
+ * redirected. */
 #include "serve/reply.h"
 
 #include <inttypes.h>
@@ -22,7 +23,8 @@ static void add(struct MHD_Response *response, const char *name, const char *val
     MHD_add_response_header(response, name, value);
 }
 
-static enum MHD_Result queue(struct request *r, unsigned status, struct MHD_Response *response, uint64_t body_bytes)
+static enum MHD_Result queue(struct request *r, unsigned status, struct MHD_Response *response,
+                             uint64_t body_bytes)
 {
     add(response, "Docker-Distribution-Api-Version", "registry/2.0");
     add(response, "X-Request-Id", r->id);
@@ -42,7 +44,8 @@ static struct MHD_Response *from_str(struct str *text, size_t *length)
     return MHD_create_response_from_buffer(*length, str_take(text), MHD_RESPMEM_MUST_FREE);
 }
 
-enum MHD_Result reply_text(struct request *r, unsigned status, const char *content_type, struct str *text)
+enum MHD_Result reply_text(struct request *r, unsigned status, const char *content_type,
+                           struct str *text)
 {
     size_t length;
     struct MHD_Response *response = from_str(text, &length);
@@ -75,7 +78,8 @@ enum MHD_Result reply_error(struct request *r, const struct error *e)
     return queue(r, status, response, length);
 }
 
-static void add_cache_headers(struct request *r, struct MHD_Response *response, const struct answer *a)
+static void add_cache_headers(struct request *r, struct MHD_Response *response,
+                              const struct answer *a)
 {
     char text[128] = "tranship";
     enum cache_outcome cache = r->joined ? CACHE_COLLAPSED : a->cache;
@@ -98,13 +102,15 @@ static void add_cache_headers(struct request *r, struct MHD_Response *response, 
         break;
     case CACHE_STALE:
         if (a->upstream_status > 0)
-            snprintf(text, sizeof text, "tranship; fwd=stale; fwd-status=%d; detail=served-stale", a->upstream_status);
+            snprintf(text, sizeof text, "tranship; fwd=stale; fwd-status=%d; detail=served-stale",
+                     a->upstream_status);
         else
             snprintf(text, sizeof text, "tranship; fwd=stale; detail=served-stale");
         metric_add(cache_stale_total, 1);
         break;
     }
-    static const char *const words[] = {"hit", "stored", "collapsed", "revalidated", "stale", "forwarded"};
+    static const char *const words[] = {"hit",         "stored", "collapsed",
+                                        "revalidated", "stale",  "forwarded"};
     r->cache = words[cache];
     add(response, "Cache-Status", text);
     if (a->checked_at_ms > 0) {
@@ -112,7 +118,9 @@ static void add_cache_headers(struct request *r, struct MHD_Response *response, 
         snprintf(text, sizeof text, "%" PRId64, age_s > 0 ? age_s : 0);
         add(response, "Age", text);
         if (cache == CACHE_STALE) {
-            snprintf(text, sizeof text, "299 - \"stale: the upstream could not confirm this, last confirmed %" PRId64 " s ago\"",
+            snprintf(text, sizeof text,
+                     "299 - \"stale: the upstream could not confirm this, last confirmed %" PRId64
+                     " s ago\"",
                      age_s > 0 ? age_s : 0);
             add(response, "Warning", text);
         }
@@ -121,8 +129,8 @@ static void add_cache_headers(struct request *r, struct MHD_Response *response, 
     }
 }
 
-enum MHD_Result reply_listing(struct request *r, const struct answer *a, const char *content_type, const char *link,
-                              int is_filtered, struct str *text)
+enum MHD_Result reply_listing(struct request *r, const struct answer *a, const char *content_type,
+                              const char *link, int is_filtered, struct str *text)
 {
     size_t length;
     struct MHD_Response *response = from_str(text, &length);
@@ -137,7 +145,9 @@ enum MHD_Result reply_listing(struct request *r, const struct answer *a, const c
     return queue(r, 200, response, length);
 }
 
-/* --- objects ------------------------------------------------------------------------------------------------------ */
+/* --- objects
+ * ------------------------------------------------------------------------------------------------------
+ */
 
 struct object {
     const struct answer *answer;
@@ -159,8 +169,9 @@ static void describe(struct request *r, const struct answer *a, struct object *o
     snprintf(o->etag, sizeof o->etag, "\"%s\"", o->digest);
 }
 
-static enum MHD_Result queue_object(struct request *r, const struct object *o, unsigned status, struct MHD_Response *response,
-                                    const char *content_type, uint64_t length)
+static enum MHD_Result queue_object(struct request *r, const struct object *o, unsigned status,
+                                    struct MHD_Response *response, const char *content_type,
+                                    uint64_t length)
 {
     bool by_tag = r->route.tag[0] != 0;
     if (status != 304)
@@ -179,15 +190,16 @@ static void content_done(void *cls)
     content_unref(cls);
 }
 
-static struct MHD_Response *body_of(struct request *r, const struct object *o, const struct range *range)
+static struct MHD_Response *body_of(struct request *r, const struct object *o,
+                                    const struct range *range)
 {
     const struct answer *a = o->answer;
     uint64_t length = range->last - range->first + 1, total;
     struct range_set one = {.count = 1, .ranges = (struct range *)(uintptr_t)range};
     if (a->content)
-        return MHD_create_response_from_buffer_with_free_callback_cls((size_t)length,
-                                                                      (char *)(uintptr_t)a->content->bytes + range->first,
-                                                                      content_done, content_ref(a->content));
+        return MHD_create_response_from_buffer_with_free_callback_cls(
+            (size_t)length, (char *)(uintptr_t)a->content->bytes + range->first, content_done,
+            content_ref(a->content));
     return tail_response(r, NULL, a->flow, &one, o->size_bytes, o->content_type, NULL, &total);
 }
 
@@ -204,7 +216,8 @@ static enum MHD_Result reply_whole(struct request *r, const struct object *o)
     if (r->is_head)
         response = MHD_create_response_from_callback(o->size_bytes, 1024, no_body, NULL, NULL);
     else if (o->size_bytes == 0)
-        response = MHD_create_response_from_buffer(0, (void *)(uintptr_t)"", MHD_RESPMEM_PERSISTENT);
+        response =
+            MHD_create_response_from_buffer(0, (void *)(uintptr_t) "", MHD_RESPMEM_PERSISTENT);
     else
         response = body_of(r, o, &all);
     return queue_object(r, o, 200, response, o->content_type, o->size_bytes);
@@ -225,19 +238,21 @@ static enum MHD_Result reply_unsatisfiable(struct request *r, const struct objec
     return queue(r, 416, response, length);
 }
 
-static enum MHD_Result reply_ranges(struct request *r, const struct object *o, const struct range_set *set)
+static enum MHD_Result reply_ranges(struct request *r, const struct object *o,
+                                    const struct range_set *set)
 {
     char text[128];
     const struct range *first = &set->ranges[0];
     if (set->count == 1) {
         struct MHD_Response *response = body_of(r, o, first);
-        snprintf(text, sizeof text, "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, first->first, first->last, o->size_bytes);
+        snprintf(text, sizeof text, "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, first->first,
+                 first->last, o->size_bytes);
         add(response, "Content-Range", text);
         return queue_object(r, o, 206, response, o->content_type, first->last - first->first + 1);
     }
     uint64_t length;
-    struct MHD_Response *response = tail_response(r, o->answer->content, o->answer->flow, set, o->size_bytes, o->content_type,
-                                                  r->id, &length);
+    struct MHD_Response *response = tail_response(r, o->answer->content, o->answer->flow, set,
+                                                  o->size_bytes, o->content_type, r->id, &length);
     snprintf(text, sizeof text, "multipart/byteranges; boundary=%s", r->id);
     return queue_object(r, o, 206, response, text, length);
 }
@@ -248,8 +263,10 @@ enum MHD_Result reply_object(struct request *r, const struct answer *a)
     describe(r, a, &o);
     const char *none_match = request_header(r, "If-None-Match");
     if (none_match && range_none_match(slice_of(none_match), o.digest))
-        return queue_object(r, &o, 304, MHD_create_response_from_buffer(0, (void *)(uintptr_t)"", MHD_RESPMEM_PERSISTENT),
-                            o.content_type, 0);
+        return queue_object(
+            r, &o, 304,
+            MHD_create_response_from_buffer(0, (void *)(uintptr_t) "", MHD_RESPMEM_PERSISTENT),
+            o.content_type, 0);
     const char *range = request_header(r, "Range");
     if (!range || r->is_head || r->route.kind != ROUTE_BLOB ||
         !range_if_range(slice_of(request_header(r, "If-Range")), o.etag))

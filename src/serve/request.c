@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Waiting without a thread: the connection is suspended first, then whoever will know is asked to wake it; if it knows
- * already, the connection is resumed at once. No lock is held around either. */
+ * Waiting without a thread: the connection is suspended first, then whoever will know is asked to
+ * wake it; if it knows already, the connection is resumed at once. No lock is held around either.
+ */
 #include "serve/request.h"
 
 #include <stddef.h>
@@ -8,7 +9,8 @@
 
 #include "base/str.h"
 
-/* Up to this size a blob is proven before its answer begins: an error then is an error, not a cut connection. */
+/* Up to this size a blob is proven before its answer begins: an error then is an error, not a cut
+ * connection. */
 enum { PROVEN_FIRST_BYTES = 64 << 10 };
 
 static void wake(struct waiter *w)

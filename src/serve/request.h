@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * One request from its first header to its log line: what was asked, what is waited for, what was answered. Belongs to
- * the connection's thread; a wake-up from another thread only resumes the connection. Inside of serve/. */
+ * One request from its first header to its log line: what was asked, what is waited for, what was
+ * answered. Belongs to the connection's thread; a wake-up from another thread only resumes the
+ * connection. Inside of serve/. */
 #ifndef SERVE_REQUEST_H
 #define SERVE_REQUEST_H
 
@@ -46,20 +47,22 @@ struct request {
     char error[200];
 };
 
-/* Suspends the connection until the answer is done (the flow knows its size): MHD_YES, and the handler is called again.
- * Returns false without suspending if that is already so. */
+/* Suspends the connection until the answer is done (the flow knows its size): MHD_YES, and the
+ * handler is called again. Returns false without suspending if that is already so. */
 bool request_await_answer(struct request *r);
 bool request_await_flow(struct request *r);
 
-/* The decoded value of a query argument, or NULL; of a header, or NULL. Borrowed from the connection. */
+/* The decoded value of a query argument, or NULL; of a header, or NULL. Borrowed from the
+ * connection. */
 const char *request_argument(const struct request *r, const char *key);
 const char *request_header(const struct request *r, const char *name);
-bool request_argument_decoded(const struct request *r, const char *key, char *out, size_t out_bytes);
+bool request_argument_decoded(const struct request *r, const char *key, char *out,
+                              size_t out_bytes);
 
 /* The handlers. Each queues an answer or suspends. */
-enum MHD_Result v2_handle(struct request *r);     /* v2.c */
-enum MHD_Result lists_handle(struct request *r);  /* lists.c */
-enum MHD_Result admin_handle(struct request *r);  /* admin.c */
+enum MHD_Result v2_handle(struct request *r);       /* v2.c */
+enum MHD_Result lists_handle(struct request *r);    /* lists.c */
+enum MHD_Result admin_handle(struct request *r);    /* admin.c */
 enum MHD_Result v2_answer_error(struct request *r); /* v2.c: r->answer's error */
 
 #endif

@@ -9,10 +9,10 @@
 enum { PATH_MAX_BYTES = 2048 };
 
 static const char *const kind_names[] = {
-    [ROUTE_UNKNOWN] = "unknown", [ROUTE_BASE] = "base",           [ROUTE_MANIFEST] = "manifest",
-    [ROUTE_BLOB] = "blob",       [ROUTE_TAGS] = "tags",           [ROUTE_REFERRERS] = "referrers",
-    [ROUTE_CATALOG] = "catalog", [ROUTE_UPLOAD] = "upload",       [ROUTE_V1_PING] = "v1-ping",
-    [ROUTE_V1_SEARCH] = "search", [ROUTE_HEALTHZ] = "healthz",    [ROUTE_READYZ] = "readyz",
+    [ROUTE_UNKNOWN] = "unknown",  [ROUTE_BASE] = "base",       [ROUTE_MANIFEST] = "manifest",
+    [ROUTE_BLOB] = "blob",        [ROUTE_TAGS] = "tags",       [ROUTE_REFERRERS] = "referrers",
+    [ROUTE_CATALOG] = "catalog",  [ROUTE_UPLOAD] = "upload",   [ROUTE_V1_PING] = "v1-ping",
+    [ROUTE_V1_SEARCH] = "search", [ROUTE_HEALTHZ] = "healthz", [ROUTE_READYZ] = "readyz",
     [ROUTE_METRICS] = "metrics",
 };
 
@@ -41,13 +41,14 @@ static bool has_encoded_slash(struct slice s)
 static int read_name(struct slice name, struct route *out, struct error *e)
 {
     if (!reference_is_repository(name))
-        return error_set(e, ERR_NAME_INVALID, "\"%.*s\" is no repository name", (int)(name.length < 100 ? name.length : 100),
-                         name.at);
+        return error_set(e, ERR_NAME_INVALID, "\"%.*s\" is no repository name",
+                         (int)(name.length < 100 ? name.length : 100), name.at);
     slice_copy(name, out->name, sizeof out->name);
     return 0;
 }
 
-static int read_reference(struct slice reference, bool may_be_tag, struct route *out, struct error *e)
+static int read_reference(struct slice reference, bool may_be_tag, struct route *out,
+                          struct error *e)
 {
     int shown = (int)(reference.length < 150 ? reference.length : 150);
     if (memchr(reference.at, ':', reference.length) || !may_be_tag) {
@@ -95,9 +96,14 @@ static enum route_kind plain_kind(struct slice path)
         const char *path;
         enum route_kind kind;
     } plain[] = {
-        {"/v2", ROUTE_BASE},         {"/v2/", ROUTE_BASE},     {"/v2/_catalog", ROUTE_CATALOG},
-        {"/v1/_ping", ROUTE_V1_PING}, {"/v1/search", ROUTE_V1_SEARCH}, {"/healthz", ROUTE_HEALTHZ},
-        {"/readyz", ROUTE_READYZ},   {"/metrics", ROUTE_METRICS},
+        {"/v2", ROUTE_BASE},
+        {"/v2/", ROUTE_BASE},
+        {"/v2/_catalog", ROUTE_CATALOG},
+        {"/v1/_ping", ROUTE_V1_PING},
+        {"/v1/search", ROUTE_V1_SEARCH},
+        {"/healthz", ROUTE_HEALTHZ},
+        {"/readyz", ROUTE_READYZ},
+        {"/metrics", ROUTE_METRICS},
     };
     for (size_t i = 0; i < sizeof plain / sizeof *plain; i++)
         if (slice_equals(path, plain[i].path))
@@ -113,8 +119,10 @@ int route_parse(struct slice target, struct route *out, struct error *e)
     slice_cut(path, '?', &path, &query);
     if (has_encoded_slash(path) || !str_percent_decode(path, decoded, sizeof decoded)) {
         struct slice head, last;
-        bool in_digest = slice_cut_last(path, '/', &head, &last) && has_encoded_slash(last) && memchr(last.at, ':', last.length);
-        return error_set(e, in_digest ? ERR_DIGEST_INVALID : ERR_NAME_INVALID, "the path is too long or badly encoded");
+        bool in_digest = slice_cut_last(path, '/', &head, &last) && has_encoded_slash(last) &&
+                         memchr(last.at, ':', last.length);
+        return error_set(e, in_digest ? ERR_DIGEST_INVALID : ERR_NAME_INVALID,
+                         "the path is too long or badly encoded");
     }
     path = slice_of(decoded);
     out->kind = plain_kind(path);
@@ -123,7 +131,8 @@ int route_parse(struct slice target, struct route *out, struct error *e)
     const char *at = strstr(decoded, "/v2/");
     if (!at)
         return 0;
-    if (at > decoded && !slice_copy(slice_sub(path, 1, (size_t)(at - decoded) - 1), out->before, sizeof out->before))
+    if (at > decoded && !slice_copy(slice_sub(path, 1, (size_t)(at - decoded) - 1), out->before,
+                                    sizeof out->before))
         return 0;
     struct slice rest = slice_of(at + 4);
     if (rest.length == 0 || slice_equals(rest, "_catalog")) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * From a request's path to what is meant. Matches the end of the path, because a repository's name may itself contain
- * components called manifests or blobs. Percent-decodes once. Pure, any thread, fuzzed. */
+ * From a request's path to what is meant. Matches the end of the path, because a repository's name
+ * may itself contain components called manifests or blobs. Percent-decodes once. Pure, any thread,
+ * fuzzed. */
 #ifndef SERVE_ROUTE_H
 #define SERVE_ROUTE_H
 
@@ -27,10 +28,11 @@ enum route_kind {
 
 struct route {
     enum route_kind kind;
-    char before[256];               /* what stands before /v2: "ghcr.io" in /ghcr.io/v2/…; "" usually */
-    char name[REPOSITORY_MAX + 1];  /* valid by grammar */
-    char tag[TAG_MAX + 1];          /* "" if by digest */
-    struct digest digest;           /* algorithm 0: a tag, or an algorithm that nobody here can verify (has_digest) */
+    char before[256]; /* what stands before /v2: "ghcr.io" in /ghcr.io/v2/…; "" usually */
+    char name[REPOSITORY_MAX + 1]; /* valid by grammar */
+    char tag[TAG_MAX + 1];         /* "" if by digest */
+    struct digest
+        digest; /* algorithm 0: a tag, or an algorithm that nobody here can verify (has_digest) */
     bool has_digest;
 };
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
- * One daemon and one SO_REUSEPORT socket a thread, so that the kernel spreads the connections. Every connection is on one
- * list with the time by which it must bring its next whole request; the tick shuts down who is late, so a slow
- * sender costs one descriptor for a while and nobody notices it. */
+ * One daemon and one SO_REUSEPORT socket a thread, so that the kernel spreads the connections.
+ * Every connection is on one list with the time by which it must bring its next whole request; the
+ * tick shuts down who is late, so a slow sender costs one descriptor for a while and nobody notices
+ * it. */
 #include "serve/server.h"
 
 #include <arpa/inet.h>
@@ -29,7 +30,8 @@
 
 enum {
     BACKLOG = 1024,
-    POOL_OVERHEAD = 32 << 10, /* beside a request's headers: their table, and the answer's headers */
+    POOL_OVERHEAD =
+        32 << 10, /* beside a request's headers: their table, and the answer's headers */
     MAX_SOCKETS = 64,
 };
 
@@ -65,9 +67,12 @@ struct server {
     unsigned count;
 };
 
-/* --- requests ----------------------------------------------------------------------------------------------------- */
+/* --- requests
+ * -----------------------------------------------------------------------------------------------------
+ */
 
-static struct request *request_begin(struct worker *w, struct MHD_Connection *c, const char *method, const char *target)
+static struct request *request_begin(struct worker *w, struct MHD_Connection *c, const char *method,
+                                     const char *target)
 {
     struct request *r = alloc_zero(sizeof *r);
     uint64_t id = __atomic_fetch_add(&w->server->next_id, 1, __ATOMIC_RELAXED);
@@ -95,7 +100,8 @@ static bool is_over_rate(struct connection *c)
 
 static struct connection *connection_of(struct MHD_Connection *c)
 {
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     return info ? info->socket_context : NULL;
 }
 
@@ -106,7 +112,8 @@ static enum MHD_Result refuse(struct request *r, enum error_kind kind, const cha
     return reply_error(r, &e);
 }
 
-static enum MHD_Result count_framing(void *cls, enum MHD_ValueKind kind, const char *name, const char *value)
+static enum MHD_Result count_framing(void *cls, enum MHD_ValueKind kind, const char *name,
+                                     const char *value)
 {
     unsigned *count = cls;
     (void)kind, (void)value;
@@ -114,7 +121,8 @@ static enum MHD_Result count_framing(void *cls, enum MHD_ValueKind kind, const c
     return MHD_YES;
 }
 
-/* Two statements of where a body ends: what follows could be read as another request (RFC 9112 §6.3). */
+/* Two statements of where a body ends: what follows could be read as another request (RFC 9112
+ * §6.3). */
 static bool is_ambiguous(struct MHD_Connection *c)
 {
     unsigned count = 0;
@@ -140,8 +148,9 @@ static enum MHD_Result dispatch(struct request *r)
     }
 }
 
-static enum MHD_Result handle(void *cls, struct MHD_Connection *c, const char *url, const char *method, const char *version,
-                              const char *upload, size_t *upload_bytes, void **state)
+static enum MHD_Result handle(void *cls, struct MHD_Connection *c, const char *url,
+                              const char *method, const char *version, const char *upload,
+                              size_t *upload_bytes, void **state)
 {
     struct worker *w = cls;
     struct request *r = *state;
@@ -176,7 +185,8 @@ static enum MHD_Result handle(void *cls, struct MHD_Connection *c, const char *u
     return dispatch(r);
 }
 
-static void completed(void *cls, struct MHD_Connection *c, void **state, enum MHD_RequestTerminationCode code)
+static void completed(void *cls, struct MHD_Connection *c, void **state,
+                      enum MHD_RequestTerminationCode code)
 {
     struct worker *w = cls;
     struct request *r = *state;
@@ -185,7 +195,8 @@ static void completed(void *cls, struct MHD_Connection *c, void **state, enum MH
         return;
     *state = NULL;
     if (conn)
-        __atomic_store_n(&conn->due_ms, clock_mono_ms() + w->server->options.request_timeout_ms, __ATOMIC_RELAXED);
+        __atomic_store_n(&conn->due_ms, clock_mono_ms() + w->server->options.request_timeout_ms,
+                         __ATOMIC_RELAXED);
     __atomic_sub_fetch(&w->server->busy, 1, __ATOMIC_RELAXED);
     bool is_whole = code == MHD_REQUEST_TERMINATED_COMPLETED_OK;
     if (r->status >= 400)
@@ -196,12 +207,18 @@ static void completed(void *cls, struct MHD_Connection *c, void **state, enum MH
     char digest[DIGEST_TEXT_MAX];
     if (!reference && r->route.digest.algorithm)
         reference = digest_print(&r->route.digest, digest);
-    log_event(LOG_LEVEL_INFO, "request", LOG_S("id", r->id), LOG_S("method", r->method), LOG_S("path", r->target),
-              LOG_S("kind", route_kind_name(r->route.kind)), LOG_S("registry", r->upstream ? r->upstream->registry : NULL),
-              LOG_S("image", r->repository[0] ? r->repository : NULL), LOG_S("reference", reference), LOG_I("status", r->status),
-              LOG_S("cache", r->cache), LOG_I("bytes", r->body_bytes), LOG_I("ms", (clock_mono_us() - r->began_us) / 1000),
-              LOG_S("upstream", r->upstream && (r->error[0] || (r->cache && strcmp(r->cache, "hit") != 0)) ? upstream_origin(r->upstream)->url : NULL),
-              LOG_S("error", r->error[0] ? r->error : NULL), LOG_S("end", is_whole ? NULL : "cut"), LOG_END);
+    log_event(
+        LOG_LEVEL_INFO, "request", LOG_S("id", r->id), LOG_S("method", r->method),
+        LOG_S("path", r->target), LOG_S("kind", route_kind_name(r->route.kind)),
+        LOG_S("registry", r->upstream ? r->upstream->registry : NULL),
+        LOG_S("image", r->repository[0] ? r->repository : NULL), LOG_S("reference", reference),
+        LOG_I("status", r->status), LOG_S("cache", r->cache), LOG_I("bytes", r->body_bytes),
+        LOG_I("ms", (clock_mono_us() - r->began_us) / 1000),
+        LOG_S("upstream", r->upstream && (r->error[0] || (r->cache && strcmp(r->cache, "hit") != 0))
+                              ? upstream_origin(r->upstream)->url
+                              : NULL),
+        LOG_S("error", r->error[0] ? r->error : NULL), LOG_S("end", is_whole ? NULL : "cut"),
+        LOG_END);
     if (r->answer)
         answer_unref(r->answer);
     free(r->target);
@@ -215,9 +232,12 @@ static size_t leave_encoded(void *cls, struct MHD_Connection *c, char *text)
     return strlen(text);
 }
 
-/* --- connections -------------------------------------------------------------------------------------------------- */
+/* --- connections
+ * --------------------------------------------------------------------------------------------------
+ */
 
-static void notify(void *cls, struct MHD_Connection *c, void **context, enum MHD_ConnectionNotificationCode code)
+static void notify(void *cls, struct MHD_Connection *c, void **context,
+                   enum MHD_ConnectionNotificationCode code)
 {
     struct server *s = ((struct worker *)cls)->server;
     struct connection *conn = *context;
@@ -257,7 +277,8 @@ static void drop(struct connection *c)
 
 static int by_due(const void *a, const void *b)
 {
-    int64_t x = (*(struct connection *const *)a)->due_ms, y = (*(struct connection *const *)b)->due_ms;
+    int64_t x = (*(struct connection *const *)a)->due_ms,
+            y = (*(struct connection *const *)b)->due_ms;
     return (x > y) - (x < y);
 }
 
@@ -276,7 +297,8 @@ void server_tick(struct server *s)
             continue;
         if (due < now)
             drop(c);
-        else if (c->has_used_memory && !c->is_shut && due + 1000 < now + s->options.request_timeout_ms)
+        else if (c->has_used_memory && !c->is_shut &&
+                 due + 1000 < now + s->options.request_timeout_ms)
             all[idle++] = c; /* idle for more than a second */
     }
     if (idle <= may_idle)
@@ -286,7 +308,9 @@ void server_tick(struct server *s)
         drop(all[i]);
 }
 
-/* --- start and stop ----------------------------------------------------------------------------------------------- */
+/* --- start and stop
+ * -----------------------------------------------------------------------------------------------
+ */
 
 static int bind_socket(const struct addrinfo *a, const char *text, struct error *e)
 {
@@ -297,13 +321,14 @@ static int bind_socket(const struct addrinfo *a, const char *text, struct error 
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     if (a->ai_family == AF_INET6)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
-    if (setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) < 0 || bind(fd, a->ai_addr, a->ai_addrlen) < 0 ||
-        listen(fd, BACKLOG) < 0)
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) < 0 ||
+        bind(fd, a->ai_addr, a->ai_addrlen) < 0 || listen(fd, BACKLOG) < 0)
         return error_errno(e, "listen on %s", text);
     return take_fd(fd);
 }
 
-/* SO_REUSEPORT would let a second server share a port in silence: a plain bind first finds the port taken. */
+/* SO_REUSEPORT would let a second server share a port in silence: a plain bind first finds the port
+ * taken. */
 static int check_free(const struct addrinfo *a, const char *text, struct error *e)
 {
     int one = 1;
@@ -319,12 +344,15 @@ static int resolve_address(const char *text, struct addrinfo **out, struct error
 {
     char host[256] = "", port[16];
     struct slice head, tail;
-    const struct addrinfo hints = {.ai_flags = AI_PASSIVE | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM};
-    if (!slice_cut_last(slice_of(text), ':', &head, &tail) || !slice_copy(tail, port, sizeof port) || port[0] == 0)
+    const struct addrinfo hints = {.ai_flags = AI_PASSIVE | AI_NUMERICSERV,
+                                   .ai_socktype = SOCK_STREAM};
+    if (!slice_cut_last(slice_of(text), ':', &head, &tail) ||
+        !slice_copy(tail, port, sizeof port) || port[0] == 0)
         return error_set(e, ERR_USAGE, "listen address \"%s\" is not ADDRESS:PORT", text);
     uint64_t number;
     if (!slice_u64(tail, 65535, &number))
-        return error_set(e, ERR_USAGE, "listen address \"%s\": the port is a number up to 65535", text);
+        return error_set(e, ERR_USAGE, "listen address \"%s\": the port is a number up to 65535",
+                         text);
     if (slice_starts(head, "[") && slice_ends(head, "]"))
         head = slice_sub(head, 1, head.length - 2);
     if (!slice_copy(head, host, sizeof host))
@@ -341,9 +369,11 @@ static char *bound_address(int fd)
     socklen_t length = sizeof at;
     char host[NI_MAXHOST], port[NI_MAXSERV];
     if (getsockname(fd, (struct sockaddr *)&at, &length) < 0 ||
-        getnameinfo((struct sockaddr *)&at, length, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+        getnameinfo((struct sockaddr *)&at, length, host, sizeof host, port, sizeof port,
+                    NI_NUMERICHOST | NI_NUMERICSERV) != 0)
         return alloc_string("?");
-    return at.ss_family == AF_INET6 ? alloc_format("[%s]:%s", host, port) : alloc_format("%s:%s", host, port);
+    return at.ss_family == AF_INET6 ? alloc_format("[%s]:%s", host, port)
+                                    : alloc_format("%s:%s", host, port);
 }
 
 static int open_sockets(struct server *s, const char *text, struct error *e)
@@ -352,7 +382,8 @@ static int open_sockets(struct server *s, const char *text, struct error *e)
     if (resolve_address(text, &a, e) < 0)
         return -1;
     int result = check_free(a, text, e);
-    for (unsigned i = 0; result == 0 && i < s->options.threads && s->worker_count < MAX_SOCKETS; i++) {
+    for (unsigned i = 0; result == 0 && i < s->options.threads && s->worker_count < MAX_SOCKETS;
+         i++) {
         int fd = bind_socket(a, text, e);
         if (fd < 0) {
             result = -1;
@@ -383,18 +414,20 @@ static int start_worker(struct server *s, struct worker *w, struct error *e)
     const struct server_options *o = &s->options;
     unsigned per_worker = o->max_connections / (unsigned)s->worker_count + 1;
     w->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, handle, w,
-        MHD_OPTION_EXTERNAL_LOGGER, mhd_log, NULL, MHD_OPTION_LISTEN_SOCKET, w->listen_fd, MHD_OPTION_CONNECTION_LIMIT,
-        per_worker, MHD_OPTION_CONNECTION_MEMORY_LIMIT, o->max_header_bytes + POOL_OVERHEAD, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)((o->send_timeout_ms + 999) / 1000), MHD_OPTION_NOTIFY_COMPLETED, completed, w, MHD_OPTION_NOTIFY_CONNECTION,
-        notify, w, MHD_OPTION_UNESCAPE_CALLBACK, leave_encoded, NULL, MHD_OPTION_END);
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
+        handle, w, MHD_OPTION_EXTERNAL_LOGGER, mhd_log, NULL, MHD_OPTION_LISTEN_SOCKET,
+        w->listen_fd, MHD_OPTION_CONNECTION_LIMIT, per_worker, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        o->max_header_bytes + POOL_OVERHEAD, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)((o->send_timeout_ms + 999) / 1000), MHD_OPTION_NOTIFY_COMPLETED, completed, w,
+        MHD_OPTION_NOTIFY_CONNECTION, notify, w, MHD_OPTION_UNESCAPE_CALLBACK, leave_encoded, NULL,
+        MHD_OPTION_END);
     if (!w->daemon)
         return error_set(e, ERR_INTERNAL, "the HTTP daemon did not start");
     return 0;
 }
 
-struct server *server_start(const struct server_options *o, struct mirror *m, struct upstreams *u, struct index *x,
-                            struct error *e)
+struct server *server_start(const struct server_options *o, struct mirror *m, struct upstreams *u,
+                            struct index *x, struct error *e)
 {
     struct server *s = alloc_zero(sizeof *s);
     s->options = *o;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * HTTP in front: sockets, daemons (one thread and one SO_REUSEPORT socket each), connections with their limits, and the
- * written order of stopping. The only folder that includes microhttpd.h is serve. */
+ * HTTP in front: sockets, daemons (one thread and one SO_REUSEPORT socket each), connections with
+ * their limits, and the written order of stopping. The only folder that includes microhttpd.h is
+ * serve. */
 #ifndef SERVE_SERVER_H
 #define SERVE_SERVER_H
 
@@ -17,18 +18,22 @@ struct upstreams;
 struct server_options {
     char *const *listen; /* "127.0.0.1:5000", "[::1]:5000", ":5000"; NULL-ended */
     unsigned threads;
-    unsigned max_connections;    /* over all threads; further ones are closed at once */
-    size_t max_header_bytes;     /* of a request; more is answered 431 */
-    int64_t request_timeout_ms;  /* from the connection's start, or its last answer, to the next whole request */
-    int64_t send_timeout_ms;     /* without progress while answering */
-    unsigned max_request_rate;   /* requests a second on one connection; 0: any */
-    size_t idle_memory_bytes;    /* for buffers of idle kept-alive connections; the longest idle are closed past it */
+    unsigned max_connections;   /* over all threads; further ones are closed at once */
+    size_t max_header_bytes;    /* of a request; more is answered 431 */
+    int64_t request_timeout_ms; /* from the connection's start, or its last answer, to the next
+                                   whole request */
+    int64_t send_timeout_ms;    /* without progress while answering */
+    unsigned max_request_rate;  /* requests a second on one connection; 0: any */
+    size_t idle_memory_bytes;   /* for buffers of idle kept-alive connections; the longest idle are
+                                   closed past it */
 };
 
-/* Binds, listens, starts the threads: requests are answered from here on. NULL and ERR_USAGE or ERR_IO naming the address. */
-struct server *server_start(const struct server_options *o, struct mirror *m, struct upstreams *u, struct index *x,
-                            struct error *e);
-/* The address really bound of the i-th listen option ("127.0.0.1:40123"); NULL past the last. Borrowed. */
+/* Binds, listens, starts the threads: requests are answered from here on. NULL and ERR_USAGE or
+ * ERR_IO naming the address. */
+struct server *server_start(const struct server_options *o, struct mirror *m, struct upstreams *u,
+                            struct index *x, struct error *e);
+/* The address really bound of the i-th listen option ("127.0.0.1:40123"); NULL past the last.
+ * Borrowed. */
 const char *server_address(const struct server *s, size_t i);
 /* Closes what was idle or slow for too long. Called about once a second. Any one thread. */
 void server_tick(struct server *s);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * First suspend, then look again, then resume if there is news: a wake-up between the two looks is never lost. */
+ * First suspend, then look again, then resume if there is news: a wake-up between the two looks is
+ * never lost. */
 #include "serve/tail.h"
 
 #include <inttypes.h>
@@ -16,9 +17,9 @@
 enum { BLOCK_BYTES = 128 << 10 };
 
 struct piece {
-    uint64_t at;     /* in the body */
+    uint64_t at; /* in the body */
     uint64_t length;
-    char *text;      /* NULL: bytes of the blob from first on */
+    char *text; /* NULL: bytes of the blob from first on */
     uint64_t first;
 };
 
@@ -43,7 +44,8 @@ static ssize_t follow(struct tail *t, uint64_t offset, char *into, size_t max)
     struct error e = {0};
     ssize_t n = flow_read(t->flow, offset, into, max, &e);
     if (n < 0) {
-        log_event(LOG_LEVEL_WARNING, "cutting a client short", LOG_S("request", t->id), LOG_S("error", e.text), LOG_END);
+        log_event(LOG_LEVEL_WARNING, "cutting a client short", LOG_S("request", t->id),
+                  LOG_S("error", e.text), LOG_END);
         return MHD_CONTENT_READER_END_WITH_ERROR;
     }
     if (n == 0) {
@@ -93,8 +95,9 @@ static uint64_t add_text(struct tail *t, uint64_t at, char *text)
     return at + strlen(text);
 }
 
-struct MHD_Response *tail_response(struct request *r, struct content *content, struct flow *flow, const struct range_set *ranges,
-                                   uint64_t size_bytes, const char *content_type, const char *boundary, uint64_t *length)
+struct MHD_Response *tail_response(struct request *r, struct content *content, struct flow *flow,
+                                   const struct range_set *ranges, uint64_t size_bytes,
+                                   const char *content_type, const char *boundary, uint64_t *length)
 {
     struct tail *t = alloc_zero(sizeof *t);
     uint64_t at = 0;
@@ -108,9 +111,10 @@ struct MHD_Response *tail_response(struct request *r, struct content *content, s
         const struct range *range = &ranges->ranges[i];
         if (boundary)
             at = add_text(t, at,
-                          alloc_format("%s--%s\r\nContent-Type: %s\r\nContent-Range: bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64
-                                       "\r\n\r\n",
-                                       i > 0 ? "\r\n" : "", boundary, content_type, range->first, range->last, size_bytes));
+                          alloc_format("%s--%s\r\nContent-Type: %s\r\nContent-Range: bytes %" PRIu64
+                                       "-%" PRIu64 "/%" PRIu64 "\r\n\r\n",
+                                       i > 0 ? "\r\n" : "", boundary, content_type, range->first,
+                                       range->last, size_bytes));
         uint64_t n = range->last - range->first + 1;
         t->pieces[t->count++] = (struct piece){.at = at, .length = n, .first = range->first};
         at += n;

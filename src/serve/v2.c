@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Manifests and blobs, and how a request finds its registry: ?ns=, what stands before /v2, the first component of the
- * name, else the default. A closed world: what is not configured is answered here and never dialled. */
+ * Manifests and blobs, and how a request finds its registry: ?ns=, what stands before /v2, the
+ * first component of the name, else the default. A closed world: what is not configured is answered
+ * here and never dialled. */
 #include <stdio.h>
 #include <string.h>
 
@@ -13,7 +14,8 @@
 static int unknown_registry(struct request *r, const char *name, struct error *e)
 {
     (void)r;
-    return error_set(e, ERR_NAME_UNKNOWN, "the registry \"%.100s\" is not one that this mirror serves", name);
+    return error_set(e, ERR_NAME_UNKNOWN,
+                     "the registry \"%.100s\" is not one that this mirror serves", name);
 }
 
 static int choose_by_ns(struct request *r, struct error *e)
@@ -36,7 +38,8 @@ static int choose_by_path(struct request *r, const char *named, struct error *e)
     if (!u)
         return unknown_registry(r, named, e);
     if (r->upstream && r->upstream != u)
-        return error_set(e, ERR_NAME_INVALID, "the path names the registry %s, the ns argument %s", u->registry, r->ns);
+        return error_set(e, ERR_NAME_INVALID, "the path names the registry %s, the ns argument %s",
+                         u->registry, r->ns);
     r->upstream = u;
     return 0;
 }
@@ -46,9 +49,12 @@ static int resolve(struct request *r, struct error *e)
     struct slice name = slice_of(r->route.name), first, rest;
     if (choose_by_ns(r, e) < 0)
         return -1;
-    if (slice_ends(slice_of(r->route.before), "/v2") || slice_starts(slice_of(r->route.before), "v2/"))
-        return error_set(e, ERR_NAME_UNKNOWN, "the path holds /v2 twice: write the host as http://HOST:PORT/%s, or set override_path",
-                         "REGISTRY");
+    if (slice_ends(slice_of(r->route.before), "/v2") ||
+        slice_starts(slice_of(r->route.before), "v2/"))
+        return error_set(
+            e, ERR_NAME_UNKNOWN,
+            "the path holds /v2 twice: write the host as http://HOST:PORT/%s, or set override_path",
+            "REGISTRY");
     if (r->route.before[0] && choose_by_path(r, r->route.before, e) < 0)
         return -1;
     if (slice_cut(name, '/', &first, &rest)) {
@@ -66,9 +72,10 @@ static int resolve(struct request *r, struct error *e)
         r->upstream = upstreams_default(r->desk->upstreams);
     bool is_hub = strcmp(r->upstream->registry, "docker.io") == 0;
     bool needs_library = is_hub && !memchr(name.at, '/', name.length);
-    if (snprintf(r->repository, sizeof r->repository, "%s%.*s", needs_library ? "library/" : "", (int)name.length, name.at) >=
-        (int)sizeof r->repository)
-        return error_set(e, ERR_NAME_INVALID, "the repository name is longer than %d bytes", REPOSITORY_MAX);
+    if (snprintf(r->repository, sizeof r->repository, "%s%.*s", needs_library ? "library/" : "",
+                 (int)name.length, name.at) >= (int)sizeof r->repository)
+        return error_set(e, ERR_NAME_INVALID, "the repository name is longer than %d bytes",
+                         REPOSITORY_MAX);
     return 0;
 }
 
@@ -83,7 +90,10 @@ static int ask(struct request *r, struct error *e)
     if (r->route.has_digest && !r->route.digest.algorithm)
         return error_set(e, r->route.kind == ROUTE_BLOB ? ERR_BLOB_UNKNOWN : ERR_MANIFEST_UNKNOWN,
                          "digests of that algorithm cannot be verified here");
-    struct ask a = {.kind = kinds[r->route.kind], .is_head = r->is_head, .upstream = r->upstream, .digest = r->route.digest};
+    struct ask a = {.kind = kinds[r->route.kind],
+                    .is_head = r->is_head,
+                    .upstream = r->upstream,
+                    .digest = r->route.digest};
     slice_copy(slice_of(r->repository), a.repository, sizeof a.repository);
     slice_copy(slice_of(r->route.tag), a.tag, sizeof a.tag);
     r->answer = mirror_ask(r->desk->mirror, r->desk->reader, &a, &r->joined);
@@ -98,7 +108,8 @@ enum MHD_Result v2_answer_error(struct request *r)
     return reply_error(r, &e);
 }
 
-/* A flow that failed before anything was answered. One begun for another repository may fail where this one would not. */
+/* A flow that failed before anything was answered. One begun for another repository may fail where
+ * this one would not. */
 static enum MHD_Result flow_failed(struct request *r)
 {
     struct error e = {0};

@@ -25,7 +25,10 @@ struct tokens {
     struct entry *all; /* uthash keeps the order of insertion: the first is the oldest */
 };
 
-struct tokens *tokens_new(void) { return alloc_zero(sizeof(struct tokens)); }
+struct tokens *tokens_new(void)
+{
+    return alloc_zero(sizeof(struct tokens));
+}
 
 static void drop(struct tokens *t, struct entry *e)
 {

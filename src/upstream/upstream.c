@@ -20,7 +20,10 @@ struct upstreams {
     size_t chosen; /* the default */
 };
 
-struct upstreams *upstreams_new(void) { return alloc_zero(sizeof(struct upstreams)); }
+struct upstreams *upstreams_new(void)
+{
+    return alloc_zero(sizeof(struct upstreams));
+}
 
 static void free_list(char **list)
 {
@@ -125,21 +128,26 @@ static bool is_number_or_local(const char *host)
            inet_pton(AF_INET6, host, &any) == 1;
 }
 
-static int add_source(struct upstream *u, const char *url, const char *username, const char *password, struct error *e)
+static int add_source(struct upstream *u, const char *url, const char *username,
+                      const char *password, struct error *e)
 {
     struct url_origin origin;
     struct source new = {0};
     struct slice trimmed = slice_of(url);
     if (!upstream_url_origin(url, &origin) || strpbrk(url, "?#@ \r\n"))
-        return error_set(e, ERR_USAGE, "\"%s\" is no upstream URL: http(s)://HOST[:PORT][/PATH], without user or query", url);
+        return error_set(
+            e, ERR_USAGE,
+            "\"%s\" is no upstream URL: http(s)://HOST[:PORT][/PATH], without user or query", url);
     while (trimmed.length > 0 && trimmed.at[trimmed.length - 1] == '/')
         trimmed.length--;
     if (!slice_copy(trimmed, new.url, sizeof new.url))
         return error_set(e, ERR_USAGE, "the upstream URL of %s is too long", u->registry);
     for (size_t i = 0; i < u->source_count; i++)
         if (strcmp(u->sources[i].url, new.url) == 0)
-            return error_set(e, ERR_USAGE, "%s is named twice among the sources of %s", new.url, u->registry);
-    new.is_private = strcmp(origin.host, "localhost") == 0 || upstream_is_private_address(origin.host);
+            return error_set(e, ERR_USAGE, "%s is named twice among the sources of %s", new.url,
+                             u->registry);
+    new.is_private =
+        strcmp(origin.host, "localhost") == 0 || upstream_is_private_address(origin.host);
     new.username = username ? alloc_string(username) : NULL;
     new.password = username ? alloc_string(password ? password : "") : NULL;
     u->sources = alloc_grow(u->sources, u->source_count + 1, sizeof *u->sources);
@@ -158,7 +166,8 @@ static char **copy_list(char *const *list)
     return copy;
 }
 
-static int fill(struct upstream *new, const struct upstreams *u, const struct upstream_options *o, struct error *e)
+static int fill(struct upstream *new, const struct upstreams *u, const struct upstream_options *o,
+                struct error *e)
 {
     if (!reference_registry(slice_of(o->registry), new->registry, sizeof new->registry))
         return error_set(e, ERR_USAGE, "\"%s\" is no registry's name", o->registry);

@@ -17,7 +17,7 @@ struct error;
 
 /* One place that has a registry's content: a mirror of it, or its origin. */
 struct source {
-    char url[512]; /* scheme://host[:port][/prefix], no trailing slash */
+    char url[512];  /* scheme://host[:port][/prefix], no trailing slash */
     char *username; /* NULL: anonymous */
     char *password;
     /* below: the fetch thread's */
@@ -29,11 +29,12 @@ struct upstream {
     char registry[256];     /* canonical name: "docker.io" */
     struct source *sources; /* in the order of preference: the mirrors, the origin last */
     size_t source_count;    /* at least 1 */
-    bool resolves_anywhere; /* tags: mirrors are asked like for digests; otherwise the origin first */
+    bool resolves_anywhere; /* tags: mirrors are asked like for digests; otherwise the origin first
+                             */
     int64_t tag_ttl_ms;     /* -1: the mirror's own */
-    char **hosts;           /* virtual hosts, lower case; NULL-ended, as are all below; may be NULL */
-    char **allow, **deny;   /* globs on repository names; see upstream_allows */
-    char **immutable_tags;  /* globs on tags that never move once seen */
+    char **hosts;         /* virtual hosts, lower case; NULL-ended, as are all below; may be NULL */
+    char **allow, **deny; /* globs on repository names; see upstream_allows */
+    char **immutable_tags; /* globs on tags that never move once seen */
 };
 
 /* What is configured of a registry. Lists are NULL-ended, or NULL for none; strings are copied. */

@@ -18,7 +18,10 @@
     "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a"                             \
     "2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f"
 
-static int parse(const char *text, struct digest *out) { return digest_parse(slice_of(text), out); }
+static int parse(const char *text, struct digest *out)
+{
+    return digest_parse(slice_of(text), out);
+}
 
 static void assert_prints(const struct digest *d, const char *text)
 {

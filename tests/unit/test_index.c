@@ -16,7 +16,7 @@
 #include "data_folder.h"
 #include "oci/manifest.h"
 
-#define HUB    "docker.io"
+#define HUB "docker.io"
 #define ALPINE "library/alpine"
 
 struct opened {

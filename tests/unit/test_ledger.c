@@ -21,7 +21,7 @@
 #include "data_folder.h"
 #include "oci/manifest.h"
 
-#define HUB    "docker.io"
+#define HUB "docker.io"
 #define ALPINE "library/alpine"
 
 struct running {
@@ -476,7 +476,7 @@ static void full_queue_drops_what_can_be_dropped_and_takes_every_publish(void **
 /* --- many senders ----------------------------------------------------------------------------- */
 
 #define SENDERS 4
-#define EACH    60
+#define EACH 60
 
 struct sender {
     struct running *n;

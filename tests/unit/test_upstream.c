@@ -121,8 +121,11 @@ static void an_upstream_is_found_by_any_alias_and_strangers_are_not(void **state
     struct error e;
     (void)state;
     assert_null(upstreams_default(all));
-    const struct upstream_options docker = {.registry = "docker.io", .origin = "https://registry-1.docker.io/", .username = "me"},
-                                  local = {.registry = "r.example:5000", .origin = "http://10.0.0.1:5000/prefix//"};
+    const struct upstream_options docker = {.registry = "docker.io",
+                                            .origin = "https://registry-1.docker.io/",
+                                            .username = "me"},
+                                  local = {.registry = "r.example:5000",
+                                           .origin = "http://10.0.0.1:5000/prefix//"};
     assert_int_equal(upstreams_add(all, &docker, &e), 0);
     assert_int_equal(upstreams_add(all, &local, &e), 0);
     struct upstream *hub = upstreams_find(all, slice_of("index.docker.io"));
@@ -156,7 +159,9 @@ static void a_url_that_says_too_much_or_too_little_is_refused(void **state)
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         char *mirrors[] = {(char *)bad[i], NULL};
         const struct upstream_options as_origin = {.registry = "docker.io", .origin = bad[i]},
-                                      as_mirror = {.registry = "docker.io", .origin = "https://h", .mirrors = mirrors};
+                                      as_mirror = {.registry = "docker.io",
+                                                   .origin = "https://h",
+                                                   .mirrors = mirrors};
         struct error e = {0};
         assert_int_equal(upstreams_add(all, &as_origin, &e), -1);
         assert_int_equal(e.kind, ERR_USAGE);
@@ -171,8 +176,8 @@ static void a_url_that_says_too_much_or_too_little_is_refused(void **state)
 static void mirrors_come_before_the_origin_and_only_it_gets_the_credential(void **state)
 {
     char *mirrors[] = {(char[]){"http://a/"}, (char[]){"https://b"}, NULL};
-    struct upstreams *all =
-        with(&(struct upstream_options){.registry = "docker.io", .origin = "https://o", .mirrors = mirrors, .username = "me"});
+    struct upstreams *all = with(&(struct upstream_options){
+        .registry = "docker.io", .origin = "https://o", .mirrors = mirrors, .username = "me"});
     const struct upstream *u = upstreams_default(all);
     (void)state;
     assert_int_equal(u->source_count, 3);
@@ -189,15 +194,27 @@ static void mirrors_come_before_the_origin_and_only_it_gets_the_credential(void 
 static void what_is_there_twice_is_refused_by_name(void **state)
 {
     char *mirrors[] = {(char[]){"http://a/"}, NULL}, *hosts[] = {(char[]){"hub.lan"}, NULL};
-    struct upstreams *all = with(&(struct upstream_options){.registry = "docker.io", .origin = "https://o", .hosts = hosts});
+    struct upstreams *all = with(
+        &(struct upstream_options){.registry = "docker.io", .origin = "https://o", .hosts = hosts});
     struct error e;
     (void)state;
-    assert_int_equal(upstreams_add(all, &(struct upstream_options){.registry = "index.docker.io", .origin = "https://p"}, &e), -1);
+    assert_int_equal(upstreams_add(all,
+                                   &(struct upstream_options){.registry = "index.docker.io",
+                                                              .origin = "https://p"},
+                                   &e),
+                     -1);
     assert_non_null(strstr(e.text, "docker.io"));
-    assert_int_equal(
-        upstreams_add(all, &(struct upstream_options){.registry = "q.io", .origin = "http://a", .mirrors = mirrors}, &e), -1);
+    assert_int_equal(upstreams_add(all,
+                                   &(struct upstream_options){.registry = "q.io",
+                                                              .origin = "http://a",
+                                                              .mirrors = mirrors},
+                                   &e),
+                     -1);
     assert_non_null(strstr(e.text, "http://a"));
-    assert_int_equal(upstreams_add(all, &(struct upstream_options){.registry = "q.io", .origin = "http://b", .hosts = hosts}, &e),
+    assert_int_equal(upstreams_add(all,
+                                   &(struct upstream_options){
+                                       .registry = "q.io", .origin = "http://b", .hosts = hosts},
+                                   &e),
                      -1);
     assert_non_null(strstr(e.text, "hub.lan"));
     assert_null(upstreams_at(all, 1));
@@ -207,12 +224,15 @@ static void what_is_there_twice_is_refused_by_name(void **state)
 static void a_virtual_host_is_found_in_any_case_and_with_any_port(void **state)
 {
     char *hosts[] = {(char[]){"hub.lan"}, (char[]){"other.lan:8080"}, (char[]){"[::1]"}, NULL};
-    struct upstreams *all = with(&(struct upstream_options){.registry = "docker.io", .origin = "https://o", .hosts = hosts});
+    struct upstreams *all = with(
+        &(struct upstream_options){.registry = "docker.io", .origin = "https://o", .hosts = hosts});
     (void)state;
-    static const char *const ours[] = {"hub.lan", "HUB.lan:5000", "other.lan:8080", "[::1]", "[::1]:5000"};
+    static const char *const ours[] = {"hub.lan", "HUB.lan:5000", "other.lan:8080", "[::1]",
+                                       "[::1]:5000"};
     for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
         assert_non_null(upstreams_find_host(all, slice_of(ours[i])));
-    static const char *const others[] = {"", "hub", "hub.lan.evil", "other.lan", "other.lan:80", "[::2]", ":5000"};
+    static const char *const others[] = {
+        "", "hub", "hub.lan.evil", "other.lan", "other.lan:80", "[::2]", ":5000"};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         assert_null(upstreams_find_host(all, slice_of(others[i])));
     upstreams_free(all);
@@ -220,10 +240,14 @@ static void a_virtual_host_is_found_in_any_case_and_with_any_port(void **state)
 
 static void deny_wins_over_allow_and_the_rule_is_told(void **state)
 {
-    char *allow[] = {(char[]){"library/*"}, (char[]){"grafana/*"}, NULL}, *deny[] = {(char[]){"*/miner"}, NULL};
+    char *allow[] = {(char[]){"library/*"}, (char[]){"grafana/*"}, NULL},
+         *deny[] = {(char[]){"*/miner"}, NULL};
     char *tags[] = {(char[]){"[0-9]*.[0-9]*"}, NULL};
-    struct upstreams *all = with(&(struct upstream_options){
-        .registry = "docker.io", .origin = "https://o", .allow = allow, .deny = deny, .immutable_tags = tags});
+    struct upstreams *all = with(&(struct upstream_options){.registry = "docker.io",
+                                                            .origin = "https://o",
+                                                            .allow = allow,
+                                                            .deny = deny,
+                                                            .immutable_tags = tags});
     const struct upstream *u = upstreams_default(all);
     const char *rule;
     (void)state;
