@@ -23,7 +23,7 @@ class Request:
         self.query = urllib.parse.parse_qs(split.query, keep_blank_values=True)
         self.time = time.monotonic()
         self.status = None
-        self.sent = 0  # body bytes handed to the kernel
+        self.sent = 0  # body bytes handed to the kernel, or just being handed: who has received a byte finds it counted
         self.connection = 0
 
     def header(self, name):
@@ -177,13 +177,9 @@ class Server:
             piece = body[at % max(end, 1):][:stop - at] if fault.endless else body[at:stop]
             if fault.rate and self.stopping.wait(max(0, began + at / fault.rate - time.monotonic())):
                 return False
-            if chunked:
-                connection.sendall(b"%x\r\n" % len(piece))
-            connection.sendall(piece)
-            if chunked:
-                connection.sendall(b"\r\n")
             at += len(piece)
             request.sent = at
+            connection.sendall(b"%x\r\n%s\r\n" % (len(piece), piece) if chunked else piece)
             self.journal.news()
         if fault.cut_after is not None and at >= fault.cut_after:
             if fault.reset:
