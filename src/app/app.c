@@ -29,7 +29,7 @@
 #include "serve/server.h"
 #include "upstream/upstream.h"
 
-enum { TICK_MS = 1000, INGEST_MAX_AGE_S = 7 * 24 * 3600, RETRY_MS = 5000 };
+enum { INGEST_MAX_AGE_S = 7 * 24 * 3600, RETRY_MS = 5000 };
 
 struct app {
     const struct config *config;
@@ -143,8 +143,7 @@ static int start_server(struct app *a, struct error *e)
                                      .max_header_bytes = (size_t)c->max_header_bytes,
                                      .request_timeout_ms = c->request_timeout_ms,
                                      .send_timeout_ms = c->send_timeout_ms,
-                                     .max_request_rate = (unsigned)c->max_request_rate,
-                                     .idle_memory_bytes = (size_t)c->idle_memory_bytes};
+                                     .max_request_rate = (unsigned)c->max_request_rate};
     a->server = server_start(&o, a->mirror, a->upstreams, a->index, e);
     return a->server ? 0 : -1;
 }
@@ -172,7 +171,7 @@ static int take_signals(struct app *a, struct error *e)
     return a->signals < 0 ? error_errno(e, "signalfd") : 0;
 }
 
-/* 1: SIGTERM or SIGINT came; 0: the time is over. */
+/* true: SIGTERM or SIGINT came; false: something else, or the time is over (-1: never). */
 static int wait_for_signal(struct app *a, int64_t ms)
 {
     struct pollfd p = {.fd = a->signals, .events = POLLIN};
@@ -180,11 +179,6 @@ static int wait_for_signal(struct app *a, int64_t ms)
     if (poll(&p, 1, (int)ms) <= 0 || read(a->signals, &info, sizeof info) != sizeof info)
         return 0;
     return info.ssi_signo != SIGHUP;
-}
-
-static void tick(struct app *a)
-{
-    server_tick(a->server);
 }
 
 static void drain(struct app *a)
@@ -243,8 +237,8 @@ int app_serve(const struct config *c, struct error *e)
     struct app a = {.config = c, .signals = -1};
     int result = start(&a, e);
     if (result == 0) {
-        while (!wait_for_signal(&a, TICK_MS))
-            tick(&a);
+        while (!wait_for_signal(&a, -1))
+            ;
         drain(&a);
     }
     stop(&a);

@@ -1,8 +1,11 @@
 tranship_sources += src/serve/admin.c
+tranship_sources += src/serve/connection.c src/serve/connection.h
 tranship_sources += src/serve/lists.c
+tranship_sources += src/serve/listen.c src/serve/listen.h
 tranship_sources += src/serve/reply.c src/serve/reply.h
 tranship_sources += src/serve/request.c src/serve/request.h
 tranship_sources += src/serve/route.c src/serve/route.h
 tranship_sources += src/serve/server.c src/serve/server.h
 tranship_sources += src/serve/tail.c src/serve/tail.h
 tranship_sources += src/serve/v2.c
+tranship_sources += src/serve/worker.c src/serve/worker.h

@@ -1,22 +1,41 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Waiting without a thread: the connection is suspended first, then whoever will know is asked to
- * wake it; if it knows already, the connection is resumed at once. No lock is held around either.
+ * The life of a request, and waiting without a thread: the connection is suspended first, then
+ * whoever will know is asked to wake it; if it knows already, the connection is resumed at once. No
+ * lock is held around either.
  */
 #include "serve/request.h"
 
 #include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/metrics.h"
 #include "base/str.h"
+#include "serve/reply.h"
+#include "upstream/upstream.h"
 
 /* Up to this size a blob is proven before its answer begins: an error then is an error, not a cut
  * connection. */
 enum { PROVEN_FIRST_BYTES = 64 << 10 };
 
+void desk_resume(const struct desk *d, struct MHD_Connection *c)
+{
+    const uint64_t one = 1;
+    int fd = d->wake;
+    MHD_resume_connection(c);
+    (void)!write(fd, &one, sizeof one);
+}
+
 static void wake(struct waiter *w)
 {
     struct request *r = (struct request *)((char *)w - offsetof(struct request, waiter));
-    MHD_resume_connection(r->connection);
+    desk_resume(r->desk, r->connection);
 }
 
 bool request_await_answer(struct request *r)
@@ -26,7 +45,7 @@ bool request_await_answer(struct request *r)
     r->waiter.wake = wake;
     MHD_suspend_connection(r->connection);
     if (!answer_await(r->answer, &r->waiter))
-        MHD_resume_connection(r->connection);
+        desk_resume(r->desk, r->connection);
     return true;
 }
 
@@ -40,7 +59,7 @@ bool request_await_flow(struct request *r)
     r->waiter.wake = wake;
     MHD_suspend_connection(r->connection);
     if (!flow_await(f, has_size ? FLOW_END : FLOW_HEAD, &r->waiter))
-        MHD_resume_connection(r->connection);
+        desk_resume(r->desk, r->connection);
     return true;
 }
 
@@ -58,4 +77,115 @@ bool request_argument_decoded(const struct request *r, const char *key, char *ou
 const char *request_header(const struct request *r, const char *name)
 {
     return MHD_lookup_connection_value(r->connection, MHD_HEADER_KIND, name);
+}
+
+/* --- from the first header to the log line ---------------------------------------------------- */
+
+struct request *request_new(struct MHD_Connection *c, const struct desk *d, uint64_t id,
+                            const char *method, const char *target)
+{
+    struct request *r = alloc_zero(sizeof *r);
+    r->connection = c;
+    r->desk = d;
+    r->began_us = clock_mono_us();
+    r->is_head = strcmp(method, "HEAD") == 0;
+    r->target = slice_dup(slice_sub(slice_of(target), 0, 1024));
+    snprintf(r->id, sizeof r->id, "%016llx", (unsigned long long)id);
+    slice_copy(slice_sub(slice_of(method), 0, sizeof r->method - 1), r->method, sizeof r->method);
+    metric_add(requests_total, 1);
+    return r;
+}
+
+static enum MHD_Result refuse(struct request *r, enum error_kind kind, const char *text)
+{
+    struct error e;
+    error_set(&e, kind, "%s", text);
+    return reply_error(r, &e);
+}
+
+static enum MHD_Result count_framing(void *cls, enum MHD_ValueKind kind, const char *name,
+                                     const char *value)
+{
+    unsigned *count = cls;
+    (void)kind, (void)value;
+    *count += strcasecmp(name, "Content-Length") == 0 || strcasecmp(name, "Transfer-Encoding") == 0;
+    return MHD_YES;
+}
+
+/* Two statements of where a body ends: what follows could be read as another request (RFC 9112
+ * §6.3). */
+static bool is_ambiguous(struct MHD_Connection *c)
+{
+    unsigned count = 0;
+    MHD_get_connection_values(c, MHD_HEADER_KIND, count_framing, &count);
+    return count > 1;
+}
+
+enum MHD_Result request_admit(struct request *r, bool is_over_rate)
+{
+    if (is_ambiguous(r->connection))
+        return refuse(r, ERR_USAGE, "the request states the length of its body twice");
+    if (!r->is_head && strcmp(r->method, "GET") != 0)
+        return refuse(r, ERR_UNSUPPORTED, "this is a mirror: it answers GET and HEAD only");
+    if (is_over_rate)
+        return refuse(r, ERR_BUSY, "too many requests on this connection");
+    return MHD_YES;
+}
+
+static enum MHD_Result dispatch(struct request *r)
+{
+    switch (r->route.kind) {
+    case ROUTE_MANIFEST:
+    case ROUTE_BLOB:
+    case ROUTE_TAGS:
+    case ROUTE_REFERRERS:
+        return v2_handle(r);
+    case ROUTE_CATALOG:
+    case ROUTE_V1_SEARCH:
+        return lists_handle(r);
+    case ROUTE_UPLOAD:
+        return refuse(r, ERR_UNSUPPORTED, "this is a mirror: it takes no uploads");
+    default:
+        return admin_handle(r);
+    }
+}
+
+enum MHD_Result request_answer(struct request *r, const char *target)
+{
+    struct error e;
+    if (!r->has_begun && route_parse(slice_of(target), &r->route, &e) < 0)
+        return reply_error(r, &e);
+    r->has_begun = true;
+    return dispatch(r);
+}
+
+static void write_log(const struct request *r, bool is_whole)
+{
+    char digest[DIGEST_TEXT_MAX];
+    const char *reference = r->route.tag[0] ? r->route.tag : NULL;
+    if (!reference && r->route.digest.algorithm)
+        reference = digest_print(&r->route.digest, digest);
+    bool was_asked = r->upstream && (r->error[0] || (r->cache && strcmp(r->cache, "hit") != 0));
+    log_event(LOG_LEVEL_INFO, "request", LOG_S("id", r->id), LOG_S("method", r->method),
+              LOG_S("path", r->target), LOG_S("kind", route_kind_name(r->route.kind)),
+              LOG_S("registry", r->upstream ? r->upstream->registry : NULL),
+              LOG_S("image", r->repository[0] ? r->repository : NULL),
+              LOG_S("reference", reference), LOG_I("status", r->status), LOG_S("cache", r->cache),
+              LOG_I("bytes", r->body_bytes), LOG_I("ms", (clock_mono_us() - r->began_us) / 1000),
+              LOG_S("upstream", was_asked ? upstream_origin(r->upstream)->url : NULL),
+              LOG_S("error", r->error[0] ? r->error : NULL), LOG_S("end", is_whole ? NULL : "cut"),
+              LOG_END);
+}
+
+void request_end(struct request *r, bool is_whole)
+{
+    if (r->status >= 400)
+        metric_add(request_errors_total, 1);
+    if (is_whole)
+        metric_add(served_bytes_total, (int64_t)r->body_bytes);
+    write_log(r, is_whole);
+    if (r->answer)
+        answer_unref(r->answer);
+    free(r->target);
+    free(r);
 }

@@ -23,7 +23,12 @@ struct desk {
     struct upstreams *upstreams;
     struct index_reader *reader;
     const bool *is_stopping; /* atomic */
+    int wake;                /* an eventfd: the worker looks at its connections */
 };
+
+/* Goes on with a suspended connection, in its worker's next round. Any thread; the caller has
+ * nothing to do with the connection from here on. */
+void desk_resume(const struct desk *d, struct MHD_Connection *c);
 
 struct request {
     struct MHD_Connection *connection;
@@ -46,6 +51,17 @@ struct request {
     const char *cache;
     char error[200];
 };
+
+/* A request whose line and headers are in. id: unlike every other's. */
+struct request *request_new(struct MHD_Connection *c, const struct desk *d, uint64_t id,
+                            const char *method, const char *target);
+/* Looks at what can be refused before a body is read: what would let the next request be misread,
+ * other methods than GET and HEAD, too many requests (is_over_rate). */
+enum MHD_Result request_admit(struct request *r, bool is_over_rate);
+/* Answers it, or goes on answering it after a suspension. */
+enum MHD_Result request_answer(struct request *r, const char *target);
+/* Writes its log line and frees it. is_whole: all of its answer went out. */
+void request_end(struct request *r, bool is_whole);
 
 /* Suspends the connection until the answer is done (the flow knows its size): MHD_YES, and the
  * handler is called again. Returns false without suspending if that is already so. */

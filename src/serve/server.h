@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * HTTP in front: sockets, daemons (one thread and one SO_REUSEPORT socket each), connections with
- * their limits, and the written order of stopping. The only folder that includes microhttpd.h is
- * serve. */
+ * HTTP in front: addresses, workers, limits, and the written order of stopping. The only folder
+ * that includes microhttpd.h is serve. */
 #ifndef SERVE_SERVER_H
 #define SERVE_SERVER_H
 
@@ -16,7 +15,7 @@ struct server;
 struct upstreams;
 
 struct server_options {
-    char *const *listen; /* "127.0.0.1:5000", "[::1]:5000", ":5000"; NULL-ended */
+    char *const *listen; /* "127.0.0.1:5000", "[::1]:5000", ":5000"; NULL-ended; at most 16 */
     unsigned threads;
     unsigned max_connections;   /* over all threads; further ones are closed at once */
     size_t max_header_bytes;    /* of a request; more is answered 431 */
@@ -24,22 +23,19 @@ struct server_options {
                                    whole request */
     int64_t send_timeout_ms;    /* without progress while answering */
     unsigned max_request_rate;  /* requests a second on one connection; 0: any */
-    size_t idle_memory_bytes;   /* for buffers of idle kept-alive connections; the longest idle are
-                                   closed past it */
 };
 
-/* Binds, listens, starts the threads: requests are answered from here on. NULL and ERR_USAGE or
+/* Binds, listens, starts the threads: requests are answered from here on. Borrows all but the
+ * options, which are copied (their strings are needed during the call only). NULL and ERR_USAGE or
  * ERR_IO naming the address. */
 struct server *server_start(const struct server_options *o, struct mirror *m, struct upstreams *u,
                             struct index *x, struct error *e);
 /* The address really bound of the i-th listen option ("127.0.0.1:40123"); NULL past the last.
  * Borrowed. */
 const char *server_address(const struct server *s, size_t i);
-/* Closes what was idle or slow for too long. Called about once a second. Any one thread. */
-void server_tick(struct server *s);
-/* Accepts no more connections and no more requests. */
+/* Accepts no more connections; /readyz says so from here on. */
 void server_quiesce(struct server *s);
-unsigned server_busy(struct server *s); /* connections with a request under way */
+unsigned server_busy(const struct server *s); /* requests under way */
 /* After everything that could be waited for has ended: stops the threads, frees. */
 void server_stop(struct server *s);
 

@@ -25,6 +25,7 @@ struct piece {
 
 struct tail {
     struct MHD_Connection *connection;
+    const struct desk *desk;
     struct content *content;
     struct flow *flow;
     struct waiter waiter;
@@ -36,7 +37,7 @@ struct tail {
 static void wake(struct waiter *w)
 {
     struct tail *t = (struct tail *)((char *)w - offsetof(struct tail, waiter));
-    MHD_resume_connection(t->connection);
+    desk_resume(t->desk, t->connection);
 }
 
 static ssize_t follow(struct tail *t, uint64_t offset, char *into, size_t max)
@@ -51,7 +52,7 @@ static ssize_t follow(struct tail *t, uint64_t offset, char *into, size_t max)
     if (n == 0) {
         MHD_suspend_connection(t->connection);
         if (!flow_await(t->flow, offset, &t->waiter))
-            MHD_resume_connection(t->connection);
+            desk_resume(t->desk, t->connection);
     }
     return n;
 }
@@ -102,6 +103,7 @@ struct MHD_Response *tail_response(struct request *r, struct content *content, s
     struct tail *t = alloc_zero(sizeof *t);
     uint64_t at = 0;
     t->connection = r->connection;
+    t->desk = r->desk;
     t->content = content ? content_ref(content) : NULL;
     t->flow = flow ? flow_ref(flow) : NULL;
     t->waiter.wake = wake;

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * libmicrohttpd clears a connection's whole buffer after each request, so all of it stays resident
+ * while the connection is idle; and an end of stream that came together with a request's last bytes
+ * is lost on it, for its epoll is edge-triggered and a short read ends its reading. Both are put
+ * right once a connection stands idle. */
+#include "serve/connection.h"
+
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { IDLE_MS = 1000, PAGE = 4096 };
+
+void connection_init(struct connection *c, int fd, int64_t due_ms)
+{
+    *c = (struct connection){.fd = fd, .due_ms = due_ms, .is_settled = true};
+}
+
+/* The buffer is a mapping of its own, and a request's line stands at its very beginning. Where that
+ * does not hold, nothing is known, and nothing given back. */
+void connection_begin_request(struct connection *c, const char *method, const char *target)
+{
+    const char *line = target - strlen(method) - 1;
+    c->buffer = (uintptr_t)line % PAGE == 0 ? (char *)(uintptr_t)line : NULL;
+    c->due_ms = INT64_MAX;
+    c->is_settled = true;
+}
+
+void connection_end_request(struct connection *c, int64_t now_ms, int64_t due_ms)
+{
+    c->due_ms = due_ms;
+    c->idle_since_ms = now_ms;
+    c->is_settled = false;
+}
+
+bool connection_is_over_rate(struct connection *c, unsigned most, int64_t now_ms)
+{
+    int64_t second = now_ms / 1000;
+    if (most == 0)
+        return false;
+    if (c->rate_second != second) {
+        c->rate_second = second;
+        c->rate_count = 0;
+    }
+    return ++c->rate_count > most;
+}
+
+bool connection_is_late(const struct connection *c, int64_t now_ms)
+{
+    return c->due_ms < now_ms;
+}
+
+bool connection_shut(struct connection *c)
+{
+    if (c->is_shut)
+        return false;
+    c->is_shut = true;
+    shutdown(c->fd, SHUT_RDWR);
+    return true;
+}
+
+static void give_back(char *buffer, size_t bytes)
+{
+    static const char zeros[PAGE];
+    size_t first = 0, at = 0;
+    for (; at + PAGE <= bytes; at += PAGE) {
+        if (memcmp(buffer + at, zeros, PAGE) == 0)
+            continue;
+        if (first < at)
+            madvise(buffer + first, at - first, MADV_DONTNEED);
+        first = at + PAGE;
+    }
+    if (first < at)
+        madvise(buffer + first, at - first, MADV_DONTNEED);
+}
+
+void connection_settle(struct connection *c, size_t buffer_bytes, int64_t now_ms)
+{
+    char byte;
+    if (c->is_settled || now_ms - c->idle_since_ms < IDLE_MS)
+        return;
+    c->is_settled = true;
+    if (recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
+        connection_shut(c);
+    else if (c->buffer && sysconf(_SC_PAGESIZE) == PAGE)
+        give_back(c->buffer, buffer_bytes);
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * One client's connection beside what libmicrohttpd knows of it: by when it must bring its next
+ * whole request, how fast it asks, and the memory that it holds while it is idle. Belongs to its
+ * worker's thread. Time is passed in: monotonic milliseconds. */
+#ifndef SERVE_CONNECTION_H
+#define SERVE_CONNECTION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+struct connection {
+    TAILQ_ENTRY(connection) next; /* its worker's */
+    int fd;                       /* libmicrohttpd's, which closes it */
+    /* private */
+    int64_t due_ms;        /* the next whole request; INT64_MAX while one is under way */
+    int64_t idle_since_ms; /* since the last answer */
+    bool is_settled;       /* connection_settle has nothing more to do until the next request */
+    bool is_shut;
+    int64_t rate_second;
+    unsigned rate_count;
+    char *buffer; /* where libmicrohttpd's buffer begins, if known */
+};
+
+void connection_init(struct connection *c, int fd, int64_t due_ms);
+
+/* A request's line and headers are in. target: where libmicrohttpd put what follows the method in
+ * its buffer. */
+void connection_begin_request(struct connection *c, const char *method, const char *target);
+/* Its answer is out, or was cut. The next whole request is due by due_ms. */
+void connection_end_request(struct connection *c, int64_t now_ms, int64_t due_ms);
+/* Counts a request. true: there were more than `most` in this second (0: any number). */
+bool connection_is_over_rate(struct connection *c, unsigned most, int64_t now_ms);
+
+/* Late with its request? */
+bool connection_is_late(const struct connection *c, int64_t now_ms);
+/* Shuts it down, once; true if it was not yet. The descriptor stays libmicrohttpd's, which sees the
+ * end and cleans up. */
+bool connection_shut(struct connection *c);
+/* For a connection that has been idle for a second: gives back the memory of its buffer (pages of
+ * it that hold only zeros; they read as zeros again), and shuts it if its client left unnoticed.
+ * buffer_bytes: the size of that buffer. Called within the thread that runs its daemon, between two
+ * rounds. */
+void connection_settle(struct connection *c, size_t buffer_bytes, int64_t now_ms);
+
+#endif

@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The loop: one epoll over the listening sockets, libmicrohttpd's own epoll and a wake-up.
+ * Everything of a connection happens on this thread, so nothing of it needs a lock; other threads
+ * only wake it or resume a connection. */
+#include "serve/worker.h"
+
+#include <errno.h>
+#include <microhttpd.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "base/thread.h"
+#include "cache/index.h"
+#include "serve/connection.h"
+#include "serve/request.h"
+#include "serve/server.h"
+
+enum {
+    TICK_MS = 1000,
+    ACCEPTS_A_ROUND = 64,
+    EVENTS = 16,
+    POOL_OVERHEAD =
+        32 << 10, /* beside a request's headers: their table, and the answer's headers */
+};
+
+struct worker {
+    struct hall *hall;
+    struct desk desk;
+    struct MHD_Daemon *daemon;
+    pthread_t thread;
+    int epoll, wake;
+    int *sockets;
+    size_t socket_count;
+    size_t buffer_bytes;         /* of a connection */
+    struct connection *arriving; /* while libmicrohttpd takes it over */
+    TAILQ_HEAD(, connection) connections;
+    uint64_t next_id;
+    int64_t next_tick_ms;
+    bool is_deaf;           /* out of descriptors: accepts nothing until the next tick */
+    unsigned busy;          /* atomic */
+    bool is_quiet, is_over; /* atomic: asked to quiesce, to end */
+    struct mutex mutex;     /* guards has_closed */
+    pthread_cond_t closed;
+    bool has_closed;
+};
+
+/* --- connections ------------------------------------------------------------------------------ */
+
+static void watch(struct worker *w, int fd, bool is_on)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
+    epoll_ctl(w->epoll, is_on ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, fd, &event);
+}
+
+static void set_deaf(struct worker *w, bool is_deaf)
+{
+    if (w->is_deaf == is_deaf)
+        return;
+    w->is_deaf = is_deaf;
+    for (size_t i = 0; i < w->socket_count; i++)
+        watch(w, w->sockets[i], !is_deaf);
+}
+
+static void arrive(struct worker *w, int fd, const struct sockaddr *at, socklen_t length)
+{
+    const struct server_options *o = w->hall->options;
+    if (__atomic_add_fetch(&w->hall->connections, 1, __ATOMIC_RELAXED) > o->max_connections) {
+        __atomic_sub_fetch(&w->hall->connections, 1, __ATOMIC_RELAXED);
+        metric_add(connections_dropped_total, 1);
+        close(fd);
+        return;
+    }
+    struct connection *c = w->arriving = alloc_zero(sizeof *c);
+    connection_init(c, fd, clock_mono_ms() + o->request_timeout_ms);
+    TAILQ_INSERT_TAIL(&w->connections, c, next);
+    metric_add(connections_total, 1);
+    metric_add(connections, 1);
+    MHD_add_connection(w->daemon, fd, at, length);
+    if (!w->arriving)
+        return;
+    w->arriving = NULL; /* not taken, and closed */
+    TAILQ_REMOVE(&w->connections, c, next);
+    free(c);
+    metric_add(connections, -1);
+    __atomic_sub_fetch(&w->hall->connections, 1, __ATOMIC_RELAXED);
+}
+
+static void accept_some(struct worker *w, int listener)
+{
+    for (int i = 0; i < ACCEPTS_A_ROUND; i++) {
+        struct sockaddr_storage at;
+        socklen_t length = sizeof at;
+        int fd = accept4(listener, (struct sockaddr *)&at, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0) {
+            arrive(w, fd, (const struct sockaddr *)&at, length);
+            continue;
+        }
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            log_event(LOG_LEVEL_WARNING, "connections have to wait",
+                      LOG_S("error", strerror(errno)), LOG_END);
+            set_deaf(w, true);
+            return;
+        }
+        if (errno != EINTR && errno != ECONNABORTED)
+            return;
+    }
+}
+
+static void notify(void *cls, struct MHD_Connection *c, void **context,
+                   enum MHD_ConnectionNotificationCode code)
+{
+    struct worker *w = cls;
+    struct connection *conn = *context;
+    (void)c;
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        *context = w->arriving;
+        w->arriving = NULL;
+        return;
+    }
+    TAILQ_REMOVE(&w->connections, conn, next);
+    free(conn);
+    *context = NULL;
+    metric_add(connections, -1);
+    __atomic_sub_fetch(&w->hall->connections, 1, __ATOMIC_RELAXED);
+}
+
+static void tick(struct worker *w, int64_t now_ms)
+{
+    struct connection *c;
+    w->next_tick_ms = now_ms + TICK_MS;
+    TAILQ_FOREACH(c, &w->connections, next)
+    {
+        if (!connection_is_late(c, now_ms))
+            connection_settle(c, w->buffer_bytes, now_ms);
+        else if (connection_shut(c))
+            metric_add(connections_dropped_total, 1);
+    }
+    set_deaf(w, false);
+}
+
+/* --- requests --------------------------------------------------------------------------------- */
+
+static struct connection *connection_of(struct MHD_Connection *c)
+{
+    return MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+}
+
+static enum MHD_Result handle(void *cls, struct MHD_Connection *c, const char *url,
+                              const char *method, const char *version, const char *upload,
+                              size_t *upload_bytes, void **state)
+{
+    struct worker *w = cls;
+    struct request *r = *state;
+    (void)version, (void)upload;
+    if (r) {
+        bool has_body = *upload_bytes > 0;
+        *upload_bytes = 0; /* a body on a GET means nothing */
+        return has_body ? MHD_YES : request_answer(r, url);
+    }
+    struct connection *conn = connection_of(c);
+    connection_begin_request(conn, method, url);
+    __atomic_store_n(&w->busy, w->busy + 1, __ATOMIC_RELAXED);
+    *state = r = request_new(c, &w->desk, w->next_id++, method, url);
+    bool is_over_rate =
+        connection_is_over_rate(conn, w->hall->options->max_request_rate, clock_mono_ms());
+    return request_admit(r, is_over_rate);
+}
+
+static void completed(void *cls, struct MHD_Connection *c, void **state,
+                      enum MHD_RequestTerminationCode code)
+{
+    struct worker *w = cls;
+    if (!*state)
+        return;
+    int64_t now_ms = clock_mono_ms();
+    connection_end_request(connection_of(c), now_ms, now_ms + w->hall->options->request_timeout_ms);
+    request_end(*state, code == MHD_REQUEST_TERMINATED_COMPLETED_OK);
+    *state = NULL;
+    __atomic_store_n(&w->busy, w->busy - 1, __ATOMIC_RELAXED);
+}
+
+/* Raw, so that an encoded slash is seen for what it is; decoded once, by us. */
+static size_t leave_encoded(void *cls, struct MHD_Connection *c, char *text)
+{
+    (void)cls, (void)c;
+    return strlen(text);
+}
+
+/* --- the loop --------------------------------------------------------------------------------- */
+
+static void close_sockets(struct worker *w)
+{
+    for (size_t i = 0; i < w->socket_count; i++)
+        close(w->sockets[i]);
+    w->socket_count = 0;
+    w->is_deaf = false;
+}
+
+static void quiesce(struct worker *w)
+{
+    close_sockets(w);
+    MUTEX_HOLD(&w->mutex);
+    w->has_closed = true;
+    pthread_cond_broadcast(&w->closed);
+}
+
+static int patience_ms(struct worker *w, int64_t now_ms)
+{
+    MHD_UNSIGNED_LONG_LONG ms;
+    int64_t left = w->next_tick_ms > now_ms ? w->next_tick_ms - now_ms : 0;
+    if (MHD_get_timeout(w->daemon, &ms) == MHD_YES && (int64_t)ms < left)
+        left = (int64_t)ms;
+    return (int)left;
+}
+
+static void *run(void *cls)
+{
+    struct worker *w = cls;
+    bool is_quiet = false;
+    w->next_tick_ms = clock_mono_ms() + TICK_MS;
+    while (!__atomic_load_n(&w->is_over, __ATOMIC_ACQUIRE)) {
+        struct epoll_event events[EVENTS];
+        int64_t now_ms = clock_mono_ms();
+        int count = epoll_wait(w->epoll, events, EVENTS, patience_ms(w, now_ms));
+        for (int i = 0; i < count; i++) {
+            uint64_t ignored;
+            if (events[i].data.fd == w->wake)
+                (void)!read(w->wake, &ignored, sizeof ignored);
+            else if (events[i].data.fd >= 0)
+                accept_some(w, events[i].data.fd);
+        }
+        MHD_run(w->daemon);
+        if (!is_quiet && __atomic_load_n(&w->is_quiet, __ATOMIC_ACQUIRE)) {
+            is_quiet = true;
+            quiesce(w);
+        }
+        now_ms = clock_mono_ms();
+        if (now_ms >= w->next_tick_ms)
+            tick(w, now_ms);
+    }
+    MHD_stop_daemon(w->daemon);
+    return NULL;
+}
+
+static void mhd_log(void *cls, const char *format, va_list arguments)
+{
+    char text[512];
+    (void)cls;
+    vsnprintf(text, sizeof text, format, arguments);
+    text[strcspn(text, "\n")] = 0;
+    log_event(LOG_LEVEL_DEBUG, "libmicrohttpd", LOG_S("text", text), LOG_END);
+}
+
+static int start_daemon(struct worker *w, struct error *e)
+{
+    const struct server_options *o = w->hall->options;
+    w->buffer_bytes = o->max_header_bytes + POOL_OVERHEAD;
+    w->daemon = MHD_start_daemon(
+        MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0,
+        NULL, NULL, handle, w, MHD_OPTION_EXTERNAL_LOGGER, mhd_log, NULL,
+        MHD_OPTION_CONNECTION_LIMIT, o->max_connections, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        w->buffer_bytes, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)((o->send_timeout_ms + 999) / 1000), MHD_OPTION_NOTIFY_COMPLETED, completed, w,
+        MHD_OPTION_NOTIFY_CONNECTION, notify, w, MHD_OPTION_UNESCAPE_CALLBACK, leave_encoded, NULL,
+        MHD_OPTION_END);
+    const union MHD_DaemonInfo *info =
+        w->daemon ? MHD_get_daemon_info(w->daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
+    if (!info)
+        return error_set(e, ERR_INTERNAL, "the HTTP daemon did not start");
+    struct epoll_event event = {.events = EPOLLIN, .data.fd = -1};
+    if (epoll_ctl(w->epoll, EPOLL_CTL_ADD, info->epoll_fd, &event) < 0)
+        return error_errno(e, "watch the HTTP daemon");
+    return 0;
+}
+
+static void release(struct worker *w)
+{
+    mutex_fini(&w->mutex);
+    pthread_cond_destroy(&w->closed);
+    if (w->epoll >= 0)
+        close(w->epoll);
+    if (w->wake >= 0)
+        close(w->wake);
+    free(w->sockets);
+    free(w);
+}
+
+static int begin(struct worker *w, struct error *e)
+{
+    w->epoll = epoll_create1(EPOLL_CLOEXEC);
+    w->desk.wake = w->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (w->epoll < 0 || w->wake < 0)
+        return error_errno(e, "start a thread that answers requests");
+    if (start_daemon(w, e) < 0)
+        return -1;
+    watch(w, w->wake, true);
+    for (size_t i = 0; i < w->socket_count; i++)
+        watch(w, w->sockets[i], true);
+    return thread_start(&w->thread, "http", run, w, e);
+}
+
+struct worker *worker_start(struct hall *h, const struct desk *d, const int *sockets, size_t count,
+                            struct error *e)
+{
+    struct worker *w = alloc_zero(sizeof *w);
+    w->hall = h;
+    w->desk = *d;
+    w->epoll = w->wake = -1;
+    w->sockets = alloc_array(count, sizeof *sockets);
+    memcpy(w->sockets, sockets, count * sizeof *sockets);
+    w->socket_count = count;
+    TAILQ_INIT(&w->connections);
+    mutex_init(&w->mutex, RANK_CONNECTIONS);
+    cond_init(&w->closed);
+    if (getrandom(&w->next_id, sizeof w->next_id, 0) < 0)
+        w->next_id = (uint64_t)clock_mono_us();
+    if (begin(w, e) == 0)
+        return w;
+    if (w->daemon)
+        MHD_stop_daemon(w->daemon);
+    release(w);
+    return NULL;
+}
+
+static void wake(struct worker *w)
+{
+    const uint64_t one = 1;
+    (void)!write(w->wake, &one, sizeof one);
+}
+
+void worker_quiesce(struct worker *w)
+{
+    __atomic_store_n(&w->is_quiet, true, __ATOMIC_RELEASE);
+    wake(w);
+    MUTEX_HOLD(&w->mutex);
+    while (!w->has_closed)
+        mutex_wait(&w->mutex, &w->closed, -1);
+}
+
+unsigned worker_busy(const struct worker *w)
+{
+    return __atomic_load_n(&w->busy, __ATOMIC_RELAXED);
+}
+
+void worker_stop(struct worker *w)
+{
+    __atomic_store_n(&w->is_over, true, __ATOMIC_RELEASE);
+    wake(w);
+    pthread_join(w->thread, NULL);
+    close_sockets(w);
+    index_reader_close(w->desk.reader);
+    release(w);
+}
