@@ -133,8 +133,7 @@ uint64_t flow_present(struct flow *f)
     return sum;
 }
 
-/* --- with the mutex held
- * ------------------------------------------------------------------------------------------ */
+/* --- with the mutex held ---------------------------------------------------------------------- */
 
 static uint64_t present_from(const struct flow *f, uint64_t offset)
 {
@@ -203,9 +202,7 @@ static void collect(struct flow *f, struct waiters *ready)
     STAILQ_CONCAT(&f->waiters, &rest);
 }
 
-/* --- without it
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- without it ------------------------------------------------------------------------------- */
 
 static void wake_those_with_news(struct flow *f)
 {

@@ -47,9 +47,7 @@ bool flow_error(struct flow *f, struct error *e); /* true and *e filled once FAI
 int flow_fd(const struct flow *f);     /* borrowed: the data file; complete once VERIFIED */
 uint64_t flow_present(struct flow *f); /* bytes present now */
 
-/* --- readers
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- readers ---------------------------------------------------------------------------------- */
 /* Copies up to max bytes from offset. Returns the count, 0 if none are ready (or offset is the
  * end), -1 once FAILED (reason in e). */
 ssize_t flow_read(struct flow *f, uint64_t offset, void *into, size_t max, struct error *e);
@@ -60,8 +58,7 @@ bool flow_await(struct flow *f, uint64_t offset, struct waiter *w);
 #define FLOW_HEAD UINT64_MAX
 #define FLOW_END (UINT64_MAX - 1)
 
-/* --- the producer: one thread (the fetcher's)
- * --------------------------------------------------------------------- */
+/* --- the producer: one thread (the fetcher's) ------------------------------------------------- */
 /* Opens the partial file and takes up what an earlier flow left there: first of all, once. Waits
  * for the disk. 0 or -1. */
 int flow_open(struct flow *f, struct error *e);

@@ -28,8 +28,7 @@ void index_close(struct index *x); /* all readers closed before */
 struct index_reader *index_reader_open(struct index *x, struct error *e);
 void index_reader_close(struct index_reader *r);
 
-/* --- reading: 1 found, 0 absent, -1 failed
- * ------------------------------------------------------------------------ */
+/* --- reading: 1 found, 0 absent, -1 failed ---------------------------------------------------- */
 int index_find_blob(struct index_reader *r, const struct digest *d, uint64_t *size_bytes,
                     struct error *e);
 
@@ -77,8 +76,7 @@ int index_each_referrer(struct index_reader *r, const char *registry, const char
                                       const char *annotations, void *cls),
                         void *cls, struct error *e);
 
-/* --- writing: the ledger's thread only
- * ---------------------------------------------------------------------------- */
+/* --- writing: the ledger's thread only -------------------------------------------------------- */
 int index_begin(struct index *x, struct error *e);
 int index_commit(struct index *x, struct error *e);
 void index_rollback(struct index *x);

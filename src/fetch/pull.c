@@ -264,9 +264,7 @@ void pull_blob(struct fetcher *f, struct upstream *u, const char *repository, st
     fetcher_set_timer(f, &p->step, 0);
 }
 
-/* --- manifests
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- manifests -------------------------------------------------------------------------------- */
 
 struct manifest_pull {
     struct fetcher *fetcher;

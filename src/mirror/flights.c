@@ -23,6 +23,7 @@ struct flight {
 struct flights {
     struct mutex mutex; /* guards all below */
     struct flight *flows, *questions;
+    uint64_t ended; /* atomic to read */
 };
 
 struct flights *flights_new(void)
@@ -36,6 +37,16 @@ void flights_free(struct flights *f)
 {
     mutex_fini(&f->mutex);
     free(f);
+}
+
+uint64_t flights_ended(const struct flights *f)
+{
+    return __atomic_load_n(&f->ended, __ATOMIC_ACQUIRE);
+}
+
+static void count_end(struct flights *f)
+{
+    __atomic_store_n(&f->ended, f->ended + 1, __ATOMIC_RELEASE);
 }
 
 static struct flight *make(const void *key, size_t key_bytes)
@@ -57,12 +68,14 @@ struct flow *flights_find_flow(struct flights *f, const struct digest *d, const 
 }
 
 struct flow *flights_join_flow(struct flights *f, struct store *s, const struct digest *d,
-                               long long size_bytes, const char *owner, bool *begun)
+                               long long size_bytes, const char *owner, uint64_t ended, bool *begun)
 {
     struct flight *e;
     MUTEX_HOLD(&f->mutex);
     HASH_FIND(hh, f->flows, d, sizeof *d, e);
     *begun = !e;
+    if (!e && f->ended != ended)
+        return NULL;
     if (!e) {
         e = make(d, sizeof *d);
         e->flow = flow_new(s, d, size_bytes);
@@ -81,18 +94,21 @@ void flights_end_flow(struct flights *f, struct flow *flow)
         if (!e || e->flow != flow)
             return;
         HASH_DEL(f->flows, e);
+        count_end(f);
     }
     flow_unref(e->flow);
     free(e->owner);
     free(e);
 }
 
-struct answer *flights_join(struct flights *f, const char *key, bool *begun)
+struct answer *flights_join(struct flights *f, const char *key, uint64_t ended, bool *begun)
 {
     struct flight *e;
     MUTEX_HOLD(&f->mutex);
     HASH_FIND(hh, f->questions, key, strlen(key), e);
     *begun = !e;
+    if (!e && f->ended != ended)
+        return NULL;
     if (!e) {
         e = make(key, strlen(key));
         e->answer = answer_new();
@@ -110,6 +126,7 @@ void flights_end(struct flights *f, const char *key)
         if (!e)
             return;
         HASH_DEL(f->questions, e);
+        count_end(f);
     }
     answer_unref(e->answer);
     free(e);

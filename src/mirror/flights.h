@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The single-flight table: one flow per digest, one question per key, however many ask. It holds a
  * reference to each; whoever began one takes it out when it ended and what came of it can be found
- * in the store. Any thread; its mutex (RANK_FLIGHTS) is held for look-ups only. */
+ * in memory or in the store. Any thread; its mutex (RANK_FLIGHTS) is held for look-ups only.
+ *
+ * Who finds nothing held and nothing in flight may have looked just as a flight ended. Therefore:
+ * read flights_ended, look what is held, then join with that count. If a flight ended in between
+ * and there is none to join, none is begun: NULL says to look again. */
 #ifndef MIRROR_FLIGHTS_H
 #define MIRROR_FLIGHTS_H
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "oci/digest.h"
 
@@ -18,17 +23,21 @@ struct store;
 struct flights *flights_new(void);
 void flights_free(struct flights *f); /* must be empty */
 
+/* How many flights have ended so far. */
+uint64_t flights_ended(const struct flights *f);
+
 /* The flow of that digest with a new reference, or NULL. *is_own: the same repository began it. */
 struct flow *flights_find_flow(struct flights *f, const struct digest *d, const char *owner,
                                bool *is_own);
 /* Joins the flow of that digest or begins one (*begun) for that owner, "registry/repository"; a new
- * reference either way. */
+ * reference either way. NULL: look again. */
 struct flow *flights_join_flow(struct flights *f, struct store *s, const struct digest *d,
-                               long long size_bytes, const char *owner, bool *begun);
+                               long long size_bytes, const char *owner, uint64_t ended,
+                               bool *begun);
 void flights_end_flow(struct flights *f, struct flow *flow);
 
 /* The same for questions. */
-struct answer *flights_join(struct flights *f, const char *key, bool *begun);
+struct answer *flights_join(struct flights *f, const char *key, uint64_t ended, bool *begun);
 void flights_end(struct flights *f, const char *key);
 
 #endif

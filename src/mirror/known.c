@@ -30,8 +30,7 @@ struct known {
 
 enum { KEY_MAX = 256 + REPOSITORY_MAX + DIGEST_TEXT_MAX + 8 };
 
-/* --- counted little things
- * ---------------------------------------------------------------------------------------- */
+/* --- counted little things -------------------------------------------------------------------- */
 
 static void content_up(void *c)
 {
@@ -114,9 +113,7 @@ size_t known_bytes(struct known *k)
            recall_bytes(k->listings);
 }
 
-/* --- content
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- content ---------------------------------------------------------------------------------- */
 
 void known_put_content(struct known *k, struct content *c)
 {
@@ -155,9 +152,7 @@ struct content *known_content(struct known *k, struct index_reader *r, const str
     return NULL;
 }
 
-/* --- holds
- * --------------------------------------------------------------------------------------------------------
- */
+/* --- holds ------------------------------------------------------------------------------------ */
 
 static size_t hold_key(char key[KEY_MAX], const char *registry, const char *repository,
                        const struct digest *d)
@@ -203,9 +198,7 @@ void known_put_hold(struct known *k, const char *registry, const char *repositor
         ledger_put_hold(k->ledger, registry, repository, d, size_bytes);
 }
 
-/* --- notes
- * --------------------------------------------------------------------------------------------------------
- */
+/* --- notes ------------------------------------------------------------------------------------ */
 
 static size_t note_key(char key[KEY_MAX], const char *registry, const char *repository,
                        const char *reference)
@@ -277,13 +270,13 @@ struct content *known_put_manifest(struct known *k, const char *registry, const 
                                    const char *tag, const struct pulled *p)
 {
     struct content *c = content_new(&p->digest, p->media_type, p->bytes, (size_t)p->size_bytes);
-    known_put_content(k, c);
     known_put_hold(k, registry, repository, &p->digest, (int64_t)p->size_bytes, false);
     for (size_t i = 0; i < p->manifest->child_count; i++) {
         const struct child *child = &p->manifest->children[i];
         if (child->kind != CHILD_SUBJECT)
             known_put_hold(k, registry, repository, &child->digest, child->size_bytes, false);
     }
+    known_put_content(k, c); /* after the holds: see mirror.c */
     ledger_publish_manifest(k->ledger, &p->digest, p->bytes, (size_t)p->size_bytes, p->manifest,
                             registry, repository, tag, NULL, NULL);
     if (tag)
@@ -291,9 +284,7 @@ struct content *known_put_manifest(struct known *k, const char *registry, const 
     return c;
 }
 
-/* --- listings
- * -----------------------------------------------------------------------------------------------------
- */
+/* --- listings --------------------------------------------------------------------------------- */
 
 struct answer *known_listing(struct known *k, const char *key)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The look-ups, in the order that makes a warm hit cheap: memory, then the index, then the flights,
- * and only then a question. A flow leaves the flights only after the store has its blob, so flights
- * before store misses nothing. */
+ * and only then a question. What a name means (a tag's digest, who may have a digest) is put before
+ * its content and looked up after it, so whoever sees content sees the right to it as well. */
 #include "mirror/mirror.h"
 
 #include <stdio.h>
@@ -44,8 +44,7 @@ void mirror_stop(struct mirror *m)
     __atomic_store_n(&m->is_stopping, true, __ATOMIC_RELEASE);
 }
 
-/* --- answers that are known at once
- * ------------------------------------------------------------------------------- */
+/* --- answers that are known at once ----------------------------------------------------------- */
 
 static struct answer *at_once(struct answer *a)
 {
@@ -98,12 +97,10 @@ static struct answer *missing(const struct ask *a, bool is_offline)
     return error_answer(kind, text);
 }
 
-/* --- by tag
- * -------------------------------------------------------------------------------------------------------
- */
+/* --- by tag ----------------------------------------------------------------------------------- */
 
 static struct answer *ask_tag(struct mirror *m, struct index_reader *r, const struct ask *a,
-                              bool *joined)
+                              uint64_t ended, bool *joined)
 {
     const char *registry = a->upstream->registry;
     auto_unref(note) struct note *n = known_note(m->known, r, registry, a->repository, a->tag);
@@ -121,9 +118,12 @@ static struct answer *ask_tag(struct mirror *m, struct index_reader *r, const st
     snprintf(key, sizeof key, "tag %s %s %s:%s", a->is_head ? "head" : "get", registry,
              a->repository, a->tag);
     switch (verdict) {
-    case FRESH_SERVE_BEHIND:
-        answer_unref(question_ask(m, a, key, c, NULL, joined));
+    case FRESH_SERVE_BEHIND: {
+        auto_unref(answer) struct answer *behind = question_ask(m, a, key, c, NULL, ended, joined);
+        if (!behind)
+            return NULL;
         *joined = false;
+    }
         /* fallthrough */
     case FRESH_SERVE:
     case FRESH_SERVE_STALE:
@@ -144,12 +144,10 @@ static struct answer *ask_tag(struct mirror *m, struct index_reader *r, const st
     case FRESH_ASK:
         break;
     }
-    return question_ask(m, a, key, c, NULL, joined);
+    return question_ask(m, a, key, c, NULL, ended, joined);
 }
 
-/* --- by digest
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- by digest -------------------------------------------------------------------------------- */
 
 static bool was_missing_lately(struct mirror *m, const struct ask *a)
 {
@@ -161,13 +159,13 @@ static bool was_missing_lately(struct mirror *m, const struct ask *a)
 }
 
 static struct answer *ask_digest(struct mirror *m, struct index_reader *r, const struct ask *a,
-                                 bool *joined)
+                                 uint64_t ended, bool *joined)
 {
     int64_t size = -1;
     char key[KEY_MAX], text[DIGEST_TEXT_MAX];
     bool is_manifest = a->kind == ASK_MANIFEST;
-    bool holds = known_hold(m->known, r, a->upstream->registry, a->repository, &a->digest, &size);
     auto_unref(content) struct content *c = known_content(m->known, r, &a->digest, is_manifest);
+    bool holds = known_hold(m->known, r, a->upstream->registry, a->repository, &a->digest, &size);
     if (c && holds)
         return content_answer(take(c), CACHE_HIT, 0);
     if (m->options.rules.mode == MODE_OFFLINE)
@@ -180,15 +178,12 @@ static struct answer *ask_digest(struct mirror *m, struct index_reader *r, const
             *joined = true;
             return flow_answer(f, true);
         }
-        /* It may have been published between the two look-ups. */
-        if (!f && (c = known_content(m->known, r, &a->digest, false)) && holds)
-            return content_answer(take(c), CACHE_HIT, 0);
         bool needs_proof = f && !holds && !is_own;
         if (f)
             flow_unref(f);
         if (!c && !needs_proof && !a->is_head && !was_missing_lately(m, a)) {
-            f = question_flow(m, a->upstream, a->repository, &a->digest, size, joined);
-            return flow_answer(f, *joined);
+            f = question_flow(m, a->upstream, a->repository, &a->digest, size, ended, joined);
+            return f ? flow_answer(f, *joined) : NULL;
         }
     }
     if (was_missing_lately(m, a))
@@ -196,12 +191,10 @@ static struct answer *ask_digest(struct mirror *m, struct index_reader *r, const
     snprintf(key, sizeof key, "%s %s %s/%s@%s", is_manifest ? "manifest" : "blob",
              a->is_head ? "head" : "get", a->upstream->registry, a->repository,
              digest_print(&a->digest, text));
-    return question_ask(m, a, key, c, NULL, joined);
+    return question_ask(m, a, key, c, NULL, ended, joined);
 }
 
-/* --- listings
- * -----------------------------------------------------------------------------------------------------
- */
+/* --- listings --------------------------------------------------------------------------------- */
 
 static bool add_tag(const char *tag, void *cls)
 {
@@ -248,7 +241,7 @@ static struct answer *held_listing(struct index_reader *r, const struct ask *a)
 }
 
 static struct answer *ask_listing(struct mirror *m, struct index_reader *r, const struct ask *a,
-                                  bool *joined)
+                                  uint64_t ended, bool *joined)
 {
     char key[KEY_MAX], text[DIGEST_TEXT_MAX] = "";
     bool is_tags = a->kind == ASK_TAGS;
@@ -276,7 +269,7 @@ static struct answer *ask_listing(struct mirror *m, struct index_reader *r, cons
     struct freshness fresh = {.is_held = last != NULL,
                               .checked_at_ms = last ? last->checked_at_ms : 0};
     if (freshness_judge(&m->options.rules, &fresh, clock_wall_s() * 1000) != FRESH_SERVE)
-        return question_ask(m, a, key, NULL, last, joined);
+        return question_ask(m, a, key, NULL, last, ended, joined);
     struct answer *copy = answer_new();
     copy->kind = ANSWER_LISTING;
     copy->items = alloc_string(last->items);
@@ -284,13 +277,25 @@ static struct answer *ask_listing(struct mirror *m, struct index_reader *r, cons
     return at_once(copy);
 }
 
-struct answer *mirror_ask(struct mirror *m, struct index_reader *r, const struct ask *a,
-                          bool *joined)
+/* NULL: a flight ended meanwhile, look again. */
+static struct answer *ask_once(struct mirror *m, struct index_reader *r, const struct ask *a,
+                               bool *joined)
 {
+    uint64_t ended = flights_ended(m->flights);
     *joined = false;
     if (__atomic_load_n(&m->is_stopping, __ATOMIC_ACQUIRE))
         return error_answer(ERR_STOPPING, "the mirror is stopping");
     if (a->kind == ASK_TAGS || a->kind == ASK_REFERRERS)
-        return ask_listing(m, r, a, joined);
-    return a->tag[0] ? ask_tag(m, r, a, joined) : ask_digest(m, r, a, joined);
+        return ask_listing(m, r, a, ended, joined);
+    return a->tag[0] ? ask_tag(m, r, a, ended, joined) : ask_digest(m, r, a, ended, joined);
+}
+
+struct answer *mirror_ask(struct mirror *m, struct index_reader *r, const struct ask *a,
+                          bool *joined)
+{
+    struct answer *found;
+    do
+        found = ask_once(m, r, a, joined);
+    while (!found);
+    return found;
 }

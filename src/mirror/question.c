@@ -33,8 +33,7 @@ struct question {
     char reference[DIGEST_TEXT_MAX]; /* the tag, or the digest as text */
 };
 
-/* --- the end of a question
- * ---------------------------------------------------------------------------------------- */
+/* --- the end of a question -------------------------------------------------------------------- */
 
 static void finish(struct question *q)
 {
@@ -104,8 +103,7 @@ static void finish_without(struct question *q, const struct error *why)
     finish(q);
 }
 
-/* --- manifests and descriptors
- * ------------------------------------------------------------------------------------ */
+/* --- manifests and descriptors ---------------------------------------------------------------- */
 
 static void manifest_came(void *cls, const struct pulled *p, const struct error *why)
 {
@@ -184,13 +182,24 @@ static void tag_was_told(void *cls, const struct pulled *p, const struct error *
     }
 }
 
-static void finish_flow(struct question *q)
+/* This repository may have the blob: what of it came meanwhile, or a flow. */
+static void finish_blob(struct question *q)
 {
     const struct ask *a = &q->ask;
+    struct mirror *m = q->mirror;
+    struct content *c = NULL;
     bool joined;
+    do {
+        uint64_t ended = flights_ended(m->flights);
+        if (content_open(m->store, &a->digest, "", &c, NULL) == 1) {
+            finish_content(q, c, CACHE_REVALIDATED);
+            return;
+        }
+        q->answer->flow =
+            question_flow(m, a->upstream, a->repository, &a->digest, -1, ended, &joined);
+    } while (!q->answer->flow);
     q->answer->kind = ANSWER_FLOW;
     q->answer->digest = a->digest;
-    q->answer->flow = question_flow(q->mirror, a->upstream, a->repository, &a->digest, -1, &joined);
     q->answer->cache = joined ? CACHE_COLLAPSED : CACHE_STORED;
     finish(q);
 }
@@ -205,7 +214,7 @@ static void digest_was_told(void *cls, const struct pulled *p, const struct erro
         return;
     }
     if (a->kind == ASK_BLOB && !q->held && (head_is_useless(p, why) || (!why && !p->has_size))) {
-        finish_flow(q);
+        finish_blob(q);
         return;
     }
     if (why) {
@@ -225,13 +234,11 @@ static void digest_was_told(void *cls, const struct pulled *p, const struct erro
     } else if (a->is_head) {
         finish_head(q, &told);
     } else {
-        finish_flow(q);
+        finish_blob(q);
     }
 }
 
-/* --- listings
- * -----------------------------------------------------------------------------------------------------
- */
+/* --- listings --------------------------------------------------------------------------------- */
 
 static void finish_listing(struct question *q, const char *items)
 {
@@ -313,9 +320,7 @@ static void ask_listing(struct question *q)
                  is_tags ? "tags" : "manifests", listing_came, q);
 }
 
-/* --- beginnings
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- beginnings ------------------------------------------------------------------------------- */
 
 static void run(struct call *c)
 {
@@ -339,12 +344,13 @@ static const struct error too_many = {
     .text = "too many questions wait for the upstreams, or the mirror is stopping"};
 
 struct answer *question_ask(struct mirror *m, const struct ask *a, const char *key,
-                            struct content *held, struct answer *stale, bool *joined)
+                            struct content *held, struct answer *stale, uint64_t ended,
+                            bool *joined)
 {
     bool begun;
-    struct answer *answer = flights_join(m->flights, key, &begun);
+    struct answer *answer = flights_join(m->flights, key, ended, &begun);
     *joined = !begun;
-    if (!begun)
+    if (!answer || !begun)
         return answer;
     struct question *q = alloc_zero(sizeof *q);
     *q = (struct question){.call.run = run,
@@ -363,9 +369,7 @@ struct answer *question_ask(struct mirror *m, const struct ask *a, const char *k
     return answer;
 }
 
-/* --- flows
- * --------------------------------------------------------------------------------------------------------
- */
+/* --- flows ------------------------------------------------------------------------------------ */
 
 struct fill {
     struct call call; /* first */
@@ -418,8 +422,8 @@ static void filled(void *cls, const struct error *why)
         return;
     }
     flow_size(f->flow, &size);
-    remember_small(f, size);
     known_put_hold(m->known, f->upstream->registry, f->repository, d, (int64_t)size, false);
+    remember_small(f, size);
     if (!ledger_publish(m->ledger, d, flow_fd(f->flow), size, f->upstream->registry, f->repository,
                         published, f))
         fill_end(f);
@@ -432,18 +436,19 @@ static void fill_run(struct call *c)
 }
 
 struct flow *question_flow(struct mirror *m, struct upstream *u, const char *repository,
-                           const struct digest *d, int64_t size_bytes, bool *joined)
+                           const struct digest *d, int64_t size_bytes, uint64_t ended, bool *joined)
 {
     bool begun;
     autofree char *owner = alloc_format("%s/%s", u->registry, repository);
-    struct flow *flow = flights_join_flow(m->flights, m->store, d, size_bytes, owner, &begun);
-    while (!begun && flow_state(flow) == FLOW_FAILED) {
+    struct flow *flow =
+        flights_join_flow(m->flights, m->store, d, size_bytes, owner, ended, &begun);
+    if (flow && !begun && flow_state(flow) == FLOW_FAILED) {
         flights_end_flow(m->flights, flow); /* its own filler may not have come to that yet */
         flow_unref(flow);
-        flow = flights_join_flow(m->flights, m->store, d, size_bytes, owner, &begun);
+        flow = NULL;
     }
     *joined = !begun;
-    if (!begun)
+    if (!flow || !begun)
         return flow;
     metric_add(cache_misses_total, 1);
     struct fill *f = alloc_zero(sizeof *f);

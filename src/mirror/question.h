@@ -21,13 +21,16 @@ struct mirror {
 };
 
 /* Joins the question of that key or begins it. held: the content that may be served if the upstream
- * cannot tell (a reference is taken; NULL: none). stale: the same for a listing. */
+ * cannot tell (a reference is taken; NULL: none). stale: the same for a listing. ended: of
+ * flights_ended, read before looking what is held; NULL: look again. Any thread. */
 struct answer *question_ask(struct mirror *m, const struct ask *a, const char *key,
-                            struct content *held, struct answer *stale, bool *joined);
+                            struct content *held, struct answer *stale, uint64_t ended,
+                            bool *joined);
 
-/* The flow of a blob that is not held, joined or begun and being filled; a reference. Any thread.
- */
+/* The flow of a blob that is not held, joined or begun and being filled; a reference. ended and
+ * NULL as above. Any thread. */
 struct flow *question_flow(struct mirror *m, struct upstream *u, const char *repository,
-                           const struct digest *d, int64_t size_bytes, bool *joined);
+                           const struct digest *d, int64_t size_bytes, uint64_t ended,
+                           bool *joined);
 
 #endif

@@ -56,9 +56,7 @@ static char *next_link(const struct request *r, const char *path, uint64_t n, co
     return str_take(&link);
 }
 
-/* --- tags
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- tags ------------------------------------------------------------------------------------- */
 
 static int by_bytes(const void *a, const void *b)
 {
@@ -111,9 +109,7 @@ static enum MHD_Result reply_tags(struct request *r)
     return reply_listing(r, r->answer, "application/json", link, false, &body);
 }
 
-/* --- referrers
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- referrers -------------------------------------------------------------------------------- */
 
 struct wanted {
     const char *types[16];
@@ -167,9 +163,7 @@ static enum MHD_Result reply_referrers(struct request *r)
     return reply_listing(r, r->answer, MEDIA_OCI_INDEX, NULL, wanted.count > 0, &body);
 }
 
-/* --- what is held
- * -------------------------------------------------------------------------------------------------
- */
+/* --- what is held ----------------------------------------------------------------------------- */
 
 struct names {
     struct str body;

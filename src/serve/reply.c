@@ -145,9 +145,7 @@ enum MHD_Result reply_listing(struct request *r, const struct answer *a, const c
     return queue(r, 200, response, length);
 }
 
-/* --- objects
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- objects ---------------------------------------------------------------------------------- */
 
 struct object {
     const struct answer *answer;
