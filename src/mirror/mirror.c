@@ -84,6 +84,19 @@ static struct answer *flow_answer(struct flow *f, bool joined)
     return at_once(a);
 }
 
+/* What a HEAD told. */
+static struct answer *told_answer(const struct note *n)
+{
+    struct answer *a = answer_new();
+    a->kind = ANSWER_HEAD;
+    a->cache = CACHE_HIT;
+    a->digest = n->digest;
+    a->size_bytes = n->size_bytes;
+    a->checked_at_ms = n->freshness.checked_at_ms;
+    slice_copy(slice_of(n->media_type), a->media_type, sizeof a->media_type);
+    return at_once(a);
+}
+
 static struct answer *missing(const struct ask *a, bool is_offline)
 {
     enum error_kind kind = a->kind == ASK_BLOB       ? ERR_BLOB_UNKNOWN
@@ -130,14 +143,9 @@ static struct answer *ask_tag(struct mirror *m, struct index_reader *r, const st
         if (c)
             return content_answer(take(c), verdict == FRESH_SERVE_STALE ? CACHE_STALE : CACHE_HIT,
                                   fresh.checked_at_ms);
-        struct answer *told = answer_new();
-        told->kind = ANSWER_HEAD;
-        told->cache = CACHE_HIT;
-        told->digest = n->digest;
-        told->size_bytes = n->size_bytes;
-        told->checked_at_ms = fresh.checked_at_ms;
-        slice_copy(slice_of(n->media_type), told->media_type, sizeof told->media_type);
-        return at_once(told);
+        if (n)
+            return told_answer(n);
+        break;
     case FRESH_MISSING:
     case FRESH_OFFLINE:
         return missing(a, verdict == FRESH_OFFLINE);
@@ -268,7 +276,7 @@ static struct answer *ask_listing(struct mirror *m, struct index_reader *r, cons
     }
     struct freshness fresh = {.is_held = last != NULL,
                               .checked_at_ms = last ? last->checked_at_ms : 0};
-    if (freshness_judge(&m->options.rules, &fresh, clock_wall_s() * 1000) != FRESH_SERVE)
+    if (!last || freshness_judge(&m->options.rules, &fresh, clock_wall_s() * 1000) != FRESH_SERVE)
         return question_ask(m, a, key, NULL, last, ended, joined);
     struct answer *copy = answer_new();
     copy->kind = ANSWER_LISTING;

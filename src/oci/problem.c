@@ -28,6 +28,8 @@ static bool is_control(const char *at)
 static void copy_clean(const char *from, char *out, size_t room)
 {
     size_t length = strlen(from), n = 0;
+    if (room == 0)
+        return;
     if (length >= room) {
         length = room - 1;
         while (length > 0 && ((unsigned char)from[length] & 0xC0) == 0x80)

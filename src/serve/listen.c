@@ -59,7 +59,7 @@ static int bind_socket(const struct listen_address *a, bool is_shared, struct er
 
 int listen_resolve(const char *text, struct listen_address *out, struct error *e)
 {
-    struct listen_address found;
+    struct listen_address found = {0};
     if (look_up(text, &found, e) < 0)
         return -1;
     /* SO_REUSEPORT would let a second server share a port in silence: a plain bind first finds it

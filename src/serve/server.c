@@ -56,7 +56,7 @@ static int open_all(struct server *s, int *sockets, struct error *e)
 
 static int add_worker(struct server *s, struct desk *d, struct index *x, struct error *e)
 {
-    int sockets[MAX_ADDRESSES];
+    int sockets[MAX_ADDRESSES] = {0};
     if (open_all(s, sockets, e) < 0)
         return -1;
     d->reader = index_reader_open(x, e);
