@@ -2,7 +2,7 @@
  * libmicrohttpd clears a connection's whole buffer after each request, so all of it stays resident
  * while the connection is idle; and an end of stream that came together with a request's last bytes
  * is lost on it, for its epoll is edge-triggered and a short read ends its reading. Both are put
- * right once a connection stands idle. */
+ * right while a connection waits for its next request. */
 #include "serve/connection.h"
 
 #include <string.h>
@@ -24,7 +24,6 @@ void connection_begin_request(struct connection *c, const char *method, const ch
     const char *line = target - strlen(method) - 1;
     c->buffer = (uintptr_t)line % PAGE == 0 ? (char *)(uintptr_t)line : NULL;
     c->due_ms = INT64_MAX;
-    c->is_settled = true;
 }
 
 void connection_end_request(struct connection *c, int64_t now_ms, int64_t due_ms)
@@ -78,11 +77,13 @@ static void give_back(char *buffer, size_t bytes)
 void connection_settle(struct connection *c, size_t buffer_bytes, int64_t now_ms)
 {
     char byte;
-    if (c->is_settled || now_ms - c->idle_since_ms < IDLE_MS)
+    if (c->due_ms == INT64_MAX || now_ms - c->idle_since_ms < IDLE_MS)
         return;
-    c->is_settled = true;
     if (recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
         connection_shut(c);
-    else if (c->buffer && sysconf(_SC_PAGESIZE) == PAGE)
+    if (c->is_settled)
+        return;
+    c->is_settled = true;
+    if (c->buffer && sysconf(_SC_PAGESIZE) == PAGE)
         give_back(c->buffer, buffer_bytes);
 }

@@ -16,7 +16,7 @@ struct connection {
     /* private */
     int64_t due_ms;        /* the next whole request; INT64_MAX while one is under way */
     int64_t idle_since_ms; /* since the last answer */
-    bool is_settled;       /* connection_settle has nothing more to do until the next request */
+    bool is_settled;       /* its buffer was given back, or never used */
     bool is_shut;
     int64_t rate_second;
     unsigned rate_count;
@@ -38,8 +38,9 @@ bool connection_is_late(const struct connection *c, int64_t now_ms);
 /* Shuts it down, once; true if it was not yet. The descriptor stays libmicrohttpd's, which sees the
  * end and cleans up. */
 bool connection_shut(struct connection *c);
-/* For a connection that has been idle for a second: gives back the memory of its buffer (pages of
- * it that hold only zeros; they read as zeros again), and shuts it if its client left unnoticed.
+/* For a connection that has waited for its next request for a second: shuts it if its client left
+ * unnoticed, and, once, gives back the memory of its buffer (pages of it that hold only zeros; they
+ * read as zeros again).
  * buffer_bytes: the size of that buffer. Called within the thread that runs its daemon, between two
  * rounds. */
 void connection_settle(struct connection *c, size_t buffer_bytes, int64_t now_ms);

@@ -65,11 +65,11 @@ def at_once(check, cases):
 class Tranship:
     """One run of `tranship serve` on a data folder. options: {"tag-ttl": "1s"}."""
 
-    def __init__(self, data, upstream, options=None, environment=None, listen="127.0.0.1:0"):
+    def __init__(self, data, upstream, options=None, environment=None, listen="127.0.0.1:0", wrapper=()):
         self.data = pathlib.Path(data)
         words = {"listen": listen, "data": str(data), "upstream": upstream, "log-format": "json",
                  "log-level": "debug", **PATIENCE, **(options or {})}
-        self.command = [str(binary()), "serve"]
+        self.command = [*wrapper, str(binary()), "serve"]
         for option, value in words.items():
             if value is not None:
                 self.command += [f"--{option}", str(value)]

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * listen: addresses as users write them, ports shared within a server and never between two. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "serve/listen.h"
+
+static void what_is_no_address_is_a_usage_error_that_quotes_it(void **state)
+{
+    static const char *const bad[] = {
+        "",           "5000",          "127.0.0.1",     "127.0.0.1:",
+        "[::1]",      "127.0.0.1:x",   "127.0.0.1:-1",  "127.0.0.1:65536",
+        ":123456789", "[::1:5000",     "127.0.0.1:5 0", "127.0.0.1: 5000",
+        "::1:x",      "no such name:1"};
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct listen_address a;
+        struct error e;
+        if (listen_resolve(bad[i], &a, &e) == 0)
+            fail_msg("\"%s\" passed", bad[i]);
+        if (e.kind != ERR_USAGE || !strstr(e.text, bad[i]))
+            fail_msg("\"%s\": %s", bad[i], e.text);
+    }
+}
+
+static void port_0_becomes_the_one_that_the_kernel_picked(void **state)
+{
+    struct listen_address a;
+    struct error e;
+    (void)state;
+    assert_int_equal(listen_resolve("127.0.0.1:0", &a, &e), 0);
+    int first = listen_open(&a, &e);
+    assert_true(first >= 0);
+    char *text = listen_print(&a);
+    assert_int_equal(strncmp(text, "127.0.0.1:", 10), 0);
+    assert_true(strtol(text + 10, NULL, 10) > 0);
+    /* Further threads listen on the very same one. */
+    int second = listen_open(&a, &e);
+    assert_true(second >= 0);
+    char *again = listen_print(&a);
+    assert_string_equal(text, again);
+    free(text);
+    free(again);
+    close(first);
+    close(second);
+}
+
+static void a_port_that_another_server_shares_is_taken(void **state)
+{
+    struct listen_address a, b;
+    struct error e;
+    (void)state;
+    assert_int_equal(listen_resolve("127.0.0.1:0", &a, &e), 0);
+    int fd = listen_open(&a, &e);
+    assert_true(fd >= 0);
+    char *text = listen_print(&a);
+    assert_int_equal(listen_resolve(text, &b, &e), -1);
+    assert_int_equal(e.kind, ERR_IO);
+    assert_non_null(strstr(e.text, text));
+    close(fd);
+    assert_int_equal(listen_resolve(text, &b, &e), 0);
+    free(text);
+}
+
+static void version_6_is_printed_in_brackets(void **state)
+{
+    struct listen_address a = {.text = "x"};
+    struct sockaddr_in6 at = {
+        .sin6_family = AF_INET6, .sin6_port = htons(5000), .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    (void)state;
+    memcpy(&a.at, &at, sizeof at);
+    a.length_bytes = sizeof at;
+    char *text = listen_print(&a);
+    assert_string_equal(text, "[::1]:5000");
+    free(text);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_no_address_is_a_usage_error_that_quotes_it),
+        cmocka_unit_test(port_0_becomes_the_one_that_the_kernel_picked),
+        cmocka_unit_test(a_port_that_another_server_shares_is_taken),
+        cmocka_unit_test(version_6_is_printed_in_brackets),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
