@@ -137,7 +137,8 @@ def test_absolute_form_targets_are_accepted(fake, tranship, demo):
     assert reply.status == 200 and reply.body == demo.manifest
 
 
-def test_a_tls_hello_gets_a_plain_http_400(tranship):
+def test_a_tls_hello_gets_a_plain_http_400_or_the_end(tranship):
+    """Which of them depends on where its random bytes hold a line's end. Never silence until a time-out."""
     out = ssl.MemoryBIO()
     context = ssl.create_default_context()
     with pytest.raises(ssl.SSLWantReadError):
@@ -145,7 +146,8 @@ def test_a_tls_hello_gets_a_plain_http_400(tranship):
     with tranship.wire() as wire:
         wire.send(out.read())
         said = wire.read(1 << 16)
-    assert said.startswith(b"HTTP/1.1 400 "), said
+    assert said == b"" or said.startswith(b"HTTP/1.1 400 "), said
+    assert tranship.get("/v2/").status == 200
 
 
 def test_headers_of_64_kib_are_accepted_and_more_gets_431(fake, tranship, demo):
