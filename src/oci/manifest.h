@@ -40,8 +40,7 @@ struct manifest {
     bool is_index;
     char *artifact_type; /* its own, else the config's media type; "" for an index without one */
     char *annotations;   /* compact JSON object or "" */
-    struct child
-        *children; /* subject included; descriptors with an algorithm we cannot verify left out */
+    struct child *children; /* the subject too; none of an algorithm that nobody here can verify */
     size_t child_count;
 };
 
