@@ -20,6 +20,7 @@ OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 OCI_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 OCI_EMPTY = "application/vnd.oci.empty.v1+json"
 SCHEMA1 = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+MOST_AT_ONCE = 128 << 20  # randbytes counts bits in an int of C
 
 
 def digest_of(data, algorithm="sha256"):
@@ -29,7 +30,8 @@ def digest_of(data, algorithm="sha256"):
 @functools.lru_cache(maxsize=8)
 def random_bytes(size, seed=0):
     """The same bytes for the same size and seed, on every machine."""
-    return random.Random(f"{seed}/{size}").randbytes(size)
+    dice = random.Random(f"{seed}/{size}")
+    return b"".join(dice.randbytes(min(MOST_AT_ONCE, size - at)) for at in range(0, size, MOST_AT_ONCE))
 
 
 def to_json(document):
