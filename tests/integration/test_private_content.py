@@ -29,7 +29,7 @@ def test_a_manifest_that_names_anothers_layer_does_not_open_it(fake, mirror):
     assert mirror.blob("team/private", private.layer).body == SECRET
 
 
-def test_what_the_upstream_confirms_is_proven_once_and_outlives_a_restart(fake, mirror, start, tmp_path):
+def test_what_the_upstream_confirms_is_proven_once_and_outlives_a_restart(fake, mirror, known_to_upstream):
     image = fake.add("team/private", images.image([SECRET]), "v1")
     other = fake.add("team/open", images.image([SECRET]), "v1")
     assert mirror.blob("team/private", image.layer).body == SECRET
@@ -41,6 +41,10 @@ def test_what_the_upstream_confirms_is_proven_once_and_outlives_a_restart(fake, 
     asked = fake.asked(f"registry .*team/open/blobs/{other.layer}")
     assert {r.method for r in asked} == {"HEAD"} and sum(r.status == 200 for r in asked) == 1
     assert fake.sent(other.layer) == 0
+    mirror.stop()
+    fake.forget()
+    assert known_to_upstream("me", "secret").blob("team/open", other.layer).body == SECRET
+    assert not fake.asked()
 
 
 def test_a_cold_pull_asks_no_more_than_without_a_credential(fake, mirror):
