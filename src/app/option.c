@@ -70,9 +70,10 @@ static int check_glob(const char *value, struct error *e)
     for (const char *c = value; *c; c++) {
         if ((unsigned char)*c <= ' ')
             return error_set(e, ERR_USAGE, "a glob holds no blanks");
-        if (*c == '\\' && !*++c)
-            return error_set(e, ERR_USAGE, "the glob \"%.200s\" ends in a backslash", value);
-        if (*c == '[') {
+        if (*c == '\\') {
+            if (!*++c)
+                return error_set(e, ERR_USAGE, "the glob \"%.200s\" ends in a backslash", value);
+        } else if (*c == '[') {
             size_t member = c[1] == '!' || c[1] == '^' ? 2 : 1; /* a ] right here is one, too */
             c = c[member] ? strchr(c + member + 1, ']') : NULL;
             if (!c)
