@@ -89,6 +89,11 @@ static void take_file(struct config *c, const struct config_input *in, struct mi
     autofree char *bytes = NULL;
     size_t length = 0;
     struct error e = {0};
+    if (in->text.at) {
+        c->path = alloc_string(in->path);
+        config_file_read(c, in->path, in->text.at, in->text.length, m);
+        return;
+    }
     const char *variable = in->is_file_only ? NULL : getenv("TRANSHIP_CONFIG");
     const char *named = in->path ? in->path : variable && variable[0] ? variable : NULL;
     const char *path = named ? named : config_usual_path();

@@ -6,10 +6,10 @@
 #define APP_CONFIG_H
 
 #include "app/option.h"
+#include "base/str.h"
 
 struct mistakes;
 struct registry;
-struct str;
 
 struct config {
     char *path;     /* of the file that was read; NULL: none */
@@ -24,6 +24,7 @@ struct config {
 /* Where to load from; borrowed. */
 struct config_input {
     const char *path;     /* NULL: TRANSHIP_CONFIG, else the usual one if it is there */
+    struct slice text;    /* what stands in path, if it was read already (at is not NULL) */
     char *const *options; /* of the command line: name, value, name, value, … NULL; or NULL */
     bool is_file_only;    /* no environment either */
 };

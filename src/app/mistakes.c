@@ -21,6 +21,9 @@ void mistakes_add(struct mistakes *m, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(line, sizeof line, format, arguments);
     va_end(arguments);
+    for (char *c = line; *c; c++) /* of a stranger's file: a line stays one, a terminal unharmed */
+        if ((unsigned char)*c < ' ' || *c == 0x7f)
+            *c = '?';
     m->all = alloc_grow(m->all, m->count + 1, sizeof *m->all);
     m->all[m->count++] = alloc_string(line);
 }
