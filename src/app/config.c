@@ -204,8 +204,11 @@ static void check_pairs(const struct config *c, struct mistakes *m)
     for (size_t i = 0; i < c->registry_count; i++) {
         const struct registry *r = c->registries[i];
         autofree char *key = alloc_format("registries.%s.password_file", r->name);
+        autofree char *own = alloc_format("registries.%s.client_key", r->name);
         if (r->password_file[0] && !r->username[0])
             add_mistake(c, key, &r->password_file_mark, "whose? there is no username", m);
+        if (r->client_key[0] && !r->client_certificate[0])
+            add_mistake(c, own, &r->client_key_mark, "whose? there is no client_certificate", m);
     }
 }
 
@@ -254,8 +257,8 @@ static void note_files_of(const struct config *c, const struct option_table *t, 
         if (!name[0] || access(name, R_OK) == 0)
             continue;
         option_key(o, key, sizeof key);
-        autofree char *path = alloc_format("%s%s", where, key);
         autofree char *what = alloc_format("%s cannot be read here: %m", name);
+        autofree char *path = alloc_format("%s%s", where, key);
         add_mistake(c, path, mark, what, notes);
     }
 }

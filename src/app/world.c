@@ -80,12 +80,18 @@ static void add_registry(struct building *b, struct upstreams *u, const struct r
     }
     snprintf(key, sizeof key, "registries.%s.password_file", r->name);
     autofree char *password = read_secret(b, r->password_file, r->password_file_mark.line, key);
+    if (b->reads_secrets && r->client_key[0])
+        warn_if_open(r->client_key);
     const struct upstream_options o = {.registry = r->name,
                                        .origin = registry_origin(r, made_up, sizeof made_up),
                                        .mirrors = (char *const *)urls,
                                        .mirror_credentials = credentials,
                                        .username = r->username[0] ? r->username : NULL,
                                        .password = password,
+                                       .way = {.proxy = r->proxy,
+                                               .ca_file = r->ca_file,
+                                               .client_certificate = r->client_certificate,
+                                               .client_key = r->client_key},
                                        .resolves_anywhere = strcmp(r->resolve, "any") == 0,
                                        .tag_ttl_ms = r->tag_ttl_ms,
                                        .hosts = r->hosts,
@@ -103,7 +109,11 @@ static void add_registry(struct building *b, struct upstreams *u, const struct r
 struct upstreams *world_build(const struct config *c, bool reads_secrets, struct mistakes *m)
 {
     size_t before = m->count;
-    struct building b = {c, m, reads_secrets};
+    struct building b = {c, m, false};
+    if (reads_secrets) {
+        config_note_files(c, m);
+        b.reads_secrets = m->count == before; /* otherwise only what else is wrong is looked for */
+    }
     struct upstreams *u = upstreams_new();
     for (size_t i = 0; i < c->registry_count; i++)
         add_registry(&b, u, c->registries[i]);

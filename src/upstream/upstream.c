@@ -47,11 +47,25 @@ static void free_list(char **list)
     free(list);
 }
 
+static void free_way(struct source_way *w)
+{
+    free((char *)w->proxy);
+    free((char *)w->ca_file);
+    free((char *)w->client_certificate);
+    free((char *)w->client_key);
+}
+
+static char *copy_text(const char *text)
+{
+    return text && text[0] ? alloc_string(text) : NULL;
+}
+
 static void free_upstream(struct upstream *u)
 {
     for (size_t i = 0; i < u->source_count; i++) {
         free(u->sources[i].username);
         free(u->sources[i].password);
+        free_way(&u->sources[i].way);
     }
     free(u->sources);
     free_list(u->hosts);
@@ -202,6 +216,14 @@ static int fill(struct upstream *new, const struct upstreams *u, const struct up
     }
     if (add_source(new, o->origin, o->username, o->password, e) < 0)
         return -1;
+    for (size_t i = 0; i < new->source_count; i++) {
+        struct source_way *way = &new->sources[i].way;
+        bool is_origin = i + 1 == new->source_count;
+        way->proxy = copy_text(o->way.proxy);
+        way->ca_file = copy_text(o->way.ca_file);
+        way->client_certificate = is_origin ? copy_text(o->way.client_certificate) : NULL;
+        way->client_key = is_origin ? copy_text(o->way.client_key) : NULL;
+    }
     for (size_t i = 0; o->hosts && o->hosts[i]; i++)
         if (upstreams_find_host(u, slice_of(o->hosts[i])))
             return error_set(e, ERR_USAGE, "the host %s belongs to two registries", o->hosts[i]);
@@ -255,7 +277,10 @@ static bool is_same(const struct upstream *a, const struct upstream *b)
     for (size_t i = 0; i < a->source_count; i++) {
         const struct source *s = &a->sources[i], *t = &b->sources[i];
         if (strcmp(s->url, t->url) != 0 || !same_text(s->username, t->username) ||
-            !same_text(s->password, t->password))
+            !same_text(s->password, t->password) || !same_text(s->way.proxy, t->way.proxy) ||
+            !same_text(s->way.ca_file, t->way.ca_file) ||
+            !same_text(s->way.client_certificate, t->way.client_certificate) ||
+            !same_text(s->way.client_key, t->way.client_key))
             return false;
     }
     return true;

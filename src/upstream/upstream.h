@@ -15,11 +15,19 @@
 
 struct error;
 
+/* How a source is reached, if not as every host is; NULL: nothing special. */
+struct source_way {
+    const char *proxy;   /* SCHEME://HOST:PORT, in the place of the environment's */
+    const char *ca_file; /* authorities besides the system's */
+    const char *client_certificate, *client_key; /* shown to the source itself, to no other host */
+};
+
 /* One place that has a registry's content: a mirror of it, or its origin. */
 struct source {
     char url[512];  /* scheme://host[:port][/prefix], no trailing slash */
     char *username; /* NULL: anonymous */
     char *password;
+    struct source_way way; /* owned strings */
     /* below: the fetch thread's */
     bool is_private; /* it lives in a private or loopback range: redirects there are fine */
     struct challenge challenge; /* the last one seen, scheme NONE until then */
@@ -49,6 +57,7 @@ struct upstream_options {
     char *const *mirrors;
     const struct source_credential *mirror_credentials; /* one a mirror; or NULL: all anonymous */
     const char *username, *password;                    /* the origin's; NULL: anonymous */
+    struct source_way way; /* its client certificate is for the origin alone, the rest for all */
     bool resolves_anywhere;
     int64_t tag_ttl_ms; /* -1: the mirror's own */
     char *const *hosts, *const *allow, *const *deny, *const *immutable_tags;

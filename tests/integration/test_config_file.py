@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import signal
+import ssl
 import subprocess
 import threading
 
@@ -225,6 +226,74 @@ def test_a_secret_that_only_its_owner_can_read_is_no_cause_for_a_warning(fake, b
     secret.chmod(0o600)
     mirror = begin({"registries": {"docker.io": {"origin": fake.url, "username": "me", "password_file": str(secret)}}})
     assert not [e for e in mirror.log() if e.get("file") == str(secret)]
+
+
+# --- how a registry is reached ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def secure(certificate):
+    """Over TLS; self-signed, so that its certificate is its authority and a client's, too."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    context.load_verify_locations(certificate[0])
+    fake = FakeRegistry(tls=context)
+    yield fake
+    fake.heal()
+    fake.stop()
+
+
+def one_registry(url, **keys):
+    return {"registries": {"docker.io": {"origin": url, **{k: str(v) for k, v in keys.items()}}}}
+
+
+def test_a_registry_is_checked_with_its_own_authorities_and_its_cdn_and_realm_too(secure, begin, certificate):
+    demo = secure.add("library/demo", images.image([images.random_bytes(100_000, "tls")]), "latest")
+    secure.auth = "bearer"
+    secure.use_cdn()
+    mirror = begin(one_registry(secure.url, ca_file=certificate[0]))
+    assert mirror.manifest("demo", "latest").body == demo.manifest
+    assert mirror.blob("demo", demo.layer).body == demo.blobs[demo.layer]
+    assert secure.asked("cdn") and secure.asked("token")
+
+
+def test_authorities_of_one_registry_are_not_those_of_another(secure, fake, begin, certificate):
+    secure.add("library/demo", images.image([]), "latest")
+    what = one_registry(fake.url, ca_file=certificate[0])
+    what["registries"]["quay.io"] = {"origin": secure.url}
+    mirror = begin(what)
+    assert mirror.manifest("quay.io/library/demo", "latest").status == 502
+    assert not secure.asked()
+
+
+@pytest.mark.parametrize("is_given", [True, False])
+def test_a_client_certificate_opens_a_registry_that_wants_one(secure, begin, certificate, is_given):
+    demo = secure.add("library/demo", images.image([images.random_bytes(1000, "mtls")]), "latest")
+    secure.tls.verify_mode = ssl.CERT_REQUIRED
+    own = {"client_certificate": certificate[0], "client_key": certificate[1]} if is_given else {}
+    mirror = begin(one_registry(secure.url, ca_file=certificate[0], **own))
+    reply = mirror.manifest("demo", "latest")
+    assert (reply.body == demo.manifest) if is_given else (reply.status == 502)
+
+
+def test_a_client_certificate_is_not_shown_where_a_redirect_leads(secure, begin, certificate):
+    """The fake's CDN and registry share the demand for a certificate; as another origin the CDN gets none."""
+    demo = secure.add("library/demo", images.image([images.random_bytes(100_000, "cdn")]), "latest")
+    secure.tls.verify_mode = ssl.CERT_REQUIRED
+    secure.use_cdn()
+    mirror = begin(one_registry(secure.url, ca_file=certificate[0], client_certificate=certificate[0], client_key=certificate[1]))
+    assert mirror.manifest("demo", "latest").status == 200
+    assert mirror.blob("demo", demo.layer).status == 502
+    assert not secure.asked("cdn")
+
+
+def test_a_registry_has_its_own_proxy(fake, other, begin, demo):
+    what = one_registry("http://registry.invalid:5000", proxy=fake.url)
+    what["registries"]["quay.io"] = {"origin": other.url}
+    mirror = begin(what, {"http_proxy": "http://127.0.0.1:1", "no_proxy": "127.0.0.1"})
+    assert mirror.manifest("demo", "latest").body == demo.manifest
+    assert all(r.target.startswith("http://registry.invalid:5000/v2/") for r in fake.asked("registry"))
+    assert mirror.manifest("quay.io/library/demo", "latest").status == 404 and other.asked()
 
 
 # --- SIGHUP -------------------------------------------------------------------------------------------------------------

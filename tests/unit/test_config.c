@@ -302,7 +302,8 @@ static void a_secret_that_is_not_there_is_told_with_its_line(void **state)
                   "\"/nowhere/x\"}}}",
                   NULL);
     assert_null(world_build(&c, true, &m));
-    assert_non_null(strstr(m.all[0], ":2: registries.a.io.password_file: there is no /nowhere/x"));
+    assert_non_null(
+        strstr(m.all[0], ":2: registries.a.io.password_file: /nowhere/x cannot be read here"));
     struct upstreams *u = world_build(&c, false, &m);
     assert_non_null(u);
     upstreams_free(u);

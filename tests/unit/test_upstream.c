@@ -272,6 +272,7 @@ static struct upstreams *world(const char *const names[], const char *password)
                                            .origin = "https://o.example",
                                            .mirrors = (char *[]){"https://m.example", NULL},
                                            .mirror_credentials = &mirror,
+                                           .way = {.proxy = "http://p", .client_key = "/k"},
                                            .allow = (char *[]){"a/*", "b", NULL},
                                            .tag_ttl_ms = -1};
         assert_int_equal(upstreams_add(u, &o, &e), 0);
@@ -288,6 +289,11 @@ static void a_mirror_has_the_credential_given_for_it_and_the_origin_none(void **
     assert_string_equal(a->sources[0].username, "m");
     assert_string_equal(a->sources[0].password, "secret");
     assert_null(upstream_origin(a)->username);
+    assert_string_equal(a->sources[0].way.proxy, "http://p");
+    assert_string_equal(upstream_origin(a)->way.proxy, "http://p");
+    assert_null(a->sources[0].way.client_key);
+    assert_string_equal(upstream_origin(a)->way.client_key, "/k");
+    assert_null(upstream_origin(a)->way.ca_file);
     upstreams_free(u);
 }
 
