@@ -18,7 +18,8 @@ static int choose(struct request *r, struct upstream *u, const char *said, struc
     if (!u)
         return error_set(e, ERR_NAME_UNKNOWN,
                          "the registry \"%.100s\" is not one that this mirror serves", said);
-    if (r->upstream && r->upstream != u)
+    /* by name: the two may come from before and after a new configuration */
+    if (r->upstream && strcmp(r->upstream->registry, u->registry) != 0)
         return error_set(e, ERR_NAME_INVALID,
                          "the request names two registries, %s and %s (by host, ns or path)",
                          r->upstream->registry, u->registry);
