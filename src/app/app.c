@@ -99,6 +99,11 @@ static void start_mirror(struct app *a)
     a->mirror = mirror_new(&o, a->store, a->ledger, a->fetcher);
 }
 
+static const char *text_or_null(const char *text)
+{
+    return text[0] ? text : NULL;
+}
+
 static int start_server(struct app *a, struct error *e)
 {
     const struct config *c = a->config;
@@ -111,7 +116,12 @@ static int start_server(struct app *a, struct error *e)
                                      .max_header_bytes = (size_t)c->max_header_bytes,
                                      .request_timeout_ms = c->request_timeout_ms,
                                      .send_timeout_ms = c->send_timeout_ms,
-                                     .max_request_rate = (unsigned)c->max_request_rate};
+                                     .max_request_rate = (unsigned)c->max_request_rate,
+                                     .tls_certificate = text_or_null(c->tls_certificate),
+                                     .tls_key = text_or_null(c->tls_key),
+                                     .access_client_ca = text_or_null(c->access_client_ca),
+                                     .access_users = text_or_null(c->access_users),
+                                     .access_networks = c->access_networks};
     a->server = server_start(&o, a->mirror, a->upstreams, a->index, e);
     return a->server ? 0 : -1;
 }

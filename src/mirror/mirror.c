@@ -176,7 +176,8 @@ static struct answer *ask_digest(struct mirror *m, struct index_reader *r, const
     char key[KEY_MAX], text[DIGEST_TEXT_MAX];
     bool is_manifest = a->kind == ASK_MANIFEST;
     auto_unref(content) struct content *c = known_content(m->known, r, &a->digest, is_manifest);
-    bool holds = known_hold(m->known, r, a->upstream->registry, a->repository, &a->digest, &size);
+    bool holds = known_hold(m->known, r, a->upstream->registry, a->repository, &a->digest,
+                            upstream_has_credentials(a->upstream), &size);
     if (c && holds)
         return content_answer(take(c), CACHE_HIT, 0);
     if (m->options.rules.mode == MODE_OFFLINE)

@@ -370,6 +370,14 @@ struct source *upstream_origin(const struct upstream *u)
     return &u->sources[u->source_count - 1];
 }
 
+bool upstream_has_credentials(const struct upstream *u)
+{
+    for (size_t i = 0; i < u->source_count; i++)
+        if (u->sources[i].username)
+            return true;
+    return false;
+}
+
 static const char *matching(char *const *globs, const char *text)
 {
     for (; globs && *globs; globs++)
