@@ -258,8 +258,9 @@ static void note_files_of(const struct config *c, const struct option_table *t, 
         const struct option *o = &t->rows[i];
         const struct option_mark *mark =
             (const struct option_mark *)((const char *)of + o->mark_offset);
-        if (o->type != OPTION_TEXT || strcmp(o->metavar, "FILE") != 0)
-            continue;
+        if (o->type != OPTION_TEXT || strcmp(o->metavar, "FILE") != 0 ||
+            (of == c && o->offset == offsetof(struct config, password_file)))
+            continue; /* that one is docker.io's, and told of there */
         const char *name = *(char *const *)((const char *)of + o->offset);
         char key[NAME_MAX_BYTES];
         if (!name[0] || access(name, R_OK) == 0)
@@ -273,6 +274,7 @@ static void note_files_of(const struct config *c, const struct option_table *t, 
 
 void config_note_files(const struct config *c, struct mistakes *notes)
 {
+    note_files_of(c, &config_options, c, "", notes);
     for (size_t i = 0; i < c->registry_count; i++) {
         const struct registry *r = c->registries[i];
         autofree char *where = alloc_format("registries.%s.", r->name);

@@ -13,6 +13,7 @@ import threading
 import images
 import pytest
 from fake_registry import FakeRegistry
+from test_connections import is_instrumented
 from harness import TOP, Tranship, binary, clean_environment, code_of, wait_until
 
 DATA = images.random_bytes(3_000_000, "config")
@@ -450,4 +451,5 @@ def test_a_hundred_reloads_under_load_fail_no_request_and_keep_nothing(fake, oth
             client.join()
     assert not failures and answered
     assert descriptors_then <= descriptors + 2
-    assert kilobytes_then < kilobytes + 8_000
+    if not is_instrumented():  # those keep freed memory for a while
+        assert kilobytes_then < kilobytes + 8_000

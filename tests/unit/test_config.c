@@ -247,7 +247,7 @@ static void a_document_that_is_no_object_is_a_mistake(void **state)
 
 static void keys_of_what_does_not_exist_yet_are_not_taken_in_silence(void **state)
 {
-    static const char *const keys[] = {"budget", "keep_free", "tls", "access"};
+    static const char *const keys[] = {"budget", "keep_free"};
     (void)state;
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         autostr struct str text = {0};
@@ -256,6 +256,27 @@ static void keys_of_what_does_not_exist_yet_are_not_taken_in_silence(void **stat
         assert_non_null(strstr(m.all[0], "unknown key"));
         over(state);
     }
+}
+
+static void keys_inside_a_key_are_those_of_the_options(void **state)
+{
+    static const char *const wanted[] = {"2: tls.certifcate: unknown key; the nearest is "
+                                         "tls.certificate",
+                                         "3: access.networks: wrong type",
+                                         "4: tls: the key is there twice", NULL};
+    char *options[] = {"tls-key", "/k2", NULL};
+    (void)state;
+    assert_loaded("{\"tls\": {\"certificate\": \"/c\", \"key\": \"/k\"}}", options);
+    assert_string_equal(c.tls_certificate, "/c");
+    assert_string_equal(c.tls_key, "/k2");
+    over(state);
+    const char *const twice[] = {wanted[2], NULL}, *const rest[] = {wanted[0], wanted[1], NULL};
+    assert_mistakes("{\"tls\":\n{\"certifcate\": \"\"},\n\"access\": {\"networks\": 1}}", rest);
+    over(state);
+    assert_mistakes("{\"tls\":\n\n{},\n\"tls\": {}}", twice);
+    over(state);
+    assert_int_equal(load("{\"tls\": \"/c\"}", NULL), -1);
+    assert_non_null(strstr(m.all[0], ":1: tls: wrong type: it must be an object"));
 }
 
 static void an_empty_list_of_registries_is_a_mistake(void **state)
@@ -370,6 +391,7 @@ int main(void)
         story(what_is_no_json_is_told_with_its_line),
         story(a_document_that_is_no_object_is_a_mistake),
         story(keys_of_what_does_not_exist_yet_are_not_taken_in_silence),
+        story(keys_inside_a_key_are_those_of_the_options),
         story(an_empty_list_of_registries_is_a_mistake),
         story(a_default_that_is_no_registry_is_a_mistake),
         story(the_same_thing_said_in_two_places_is_a_mistake),
