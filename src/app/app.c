@@ -251,8 +251,10 @@ static int start(struct app *a, struct mistakes *m, struct error *e)
 {
     raise_limits();
     configure_log(a->config);
+    if (take_signals(a, e) < 0)
+        return -1;
     a->upstreams = world_build(a->config, true, m);
-    if (!a->upstreams || take_signals(a, e) < 0 || log_start(e) < 0)
+    if (!a->upstreams || log_start(e) < 0)
         return -1;
     if (open_cache(a, e) < 0 || start_fetcher(a, e) < 0)
         return -1;

@@ -207,6 +207,14 @@ static void check_pairs(const struct config *c, struct mistakes *m)
         autofree char *own = alloc_format("registries.%s.client_key", r->name);
         if (r->password_file[0] && !r->username[0])
             add_mistake(c, key, &r->password_file_mark, "whose? there is no username", m);
+        int ways =
+            (r->username[0] != 0) + (r->docker_config[0] != 0) + (r->credential_helper[0] != 0);
+        const struct option_mark *last =
+            r->credential_helper[0] ? &r->credential_helper_mark : &r->docker_config_mark;
+        autofree char *whole = alloc_format("registries.%s", r->name);
+        if (ways > 1)
+            add_mistake(c, whole, last,
+                        "only one of username, docker_config and credential_helper can hold", m);
         if (r->client_key[0] && !r->client_certificate[0])
             add_mistake(c, own, &r->client_key_mark, "whose? there is no client_certificate", m);
     }
@@ -250,8 +258,9 @@ static void note_files_of(const struct config *c, const struct option_table *t, 
         const struct option *o = &t->rows[i];
         const struct option_mark *mark =
             (const struct option_mark *)((const char *)of + o->mark_offset);
-        if (o->type != OPTION_TEXT || strcmp(o->metavar, "FILE") != 0)
-            continue;
+        if (o->type != OPTION_TEXT || strcmp(o->metavar, "FILE") != 0 ||
+            (of == c && o->offset == offsetof(struct config, password_file)))
+            continue; /* that one is docker.io's, and told of there */
         const char *name = *(char *const *)((const char *)of + o->offset);
         char key[NAME_MAX_BYTES];
         if (!name[0] || access(name, R_OK) == 0)
@@ -265,6 +274,7 @@ static void note_files_of(const struct config *c, const struct option_table *t, 
 
 void config_note_files(const struct config *c, struct mistakes *notes)
 {
+    note_files_of(c, &config_options, c, "", notes);
     for (size_t i = 0; i < c->registry_count; i++) {
         const struct registry *r = c->registries[i];
         autofree char *where = alloc_format("registries.%s.", r->name);

@@ -2,6 +2,7 @@
  * What an option's value may be. Knows types and checks, not what any option is for. */
 #include "app/option.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -102,6 +103,17 @@ static int check_address(const char *value, struct error *e)
     return 0;
 }
 
+/* It becomes a part of a program's name. */
+static int check_helper(const char *value, struct error *e)
+{
+    for (const char *c = value; *c; c++)
+        if (!isalnum((unsigned char)*c) && !strchr("._-", *c))
+            return error_set(e, ERR_USAGE,
+                             "a credential helper is named by letters, digits, ._- and without "
+                             "docker-credential-");
+    return 0;
+}
+
 static int check_file(const char *value, struct error *e)
 {
     return value[0] ? 0 : error_set(e, ERR_USAGE, "the name is empty");
@@ -112,9 +124,9 @@ int option_check(const char *metavar, const char *value, struct error *e)
     static const struct {
         const char *metavar;
         int (*check)(const char *value, struct error *e);
-    } checks[] = {{"URL", check_url},   {"PROXY", check_proxy},   {"GLOB", check_glob},
-                  {"HOST", check_host}, {"REGISTRY", check_host}, {"ADDR:PORT", check_address},
-                  {"DIR", check_file},  {"FILE", check_file}};
+    } checks[] = {{"URL", check_url},       {"PROXY", check_proxy},   {"GLOB", check_glob},
+                  {"HOST", check_host},     {"REGISTRY", check_host}, {"ADDR:PORT", check_address},
+                  {"HELPER", check_helper}, {"DIR", check_file},      {"FILE", check_file}};
     for (size_t i = 0; i < sizeof checks / sizeof *checks; i++)
         if (strcmp(checks[i].metavar, metavar) == 0)
             return checks[i].check(value, e);

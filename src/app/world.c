@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "app/config.h"
+#include "app/helper.h"
 #include "app/mistakes.h"
 #include "app/registry.h"
 #include "base/alloc.h"
@@ -16,9 +17,10 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "upstream/credentials.h"
 #include "upstream/upstream.h"
 
-enum { SECRET_MAX_BYTES = 64 << 10, KEY_MAX_BYTES = 400 };
+enum { SECRET_MAX_BYTES = 64 << 10, DOCKER_CONFIG_MAX_BYTES = 1 << 20, KEY_MAX_BYTES = 400 };
 
 struct building {
     const struct config *config;
@@ -62,6 +64,49 @@ static char *read_secret(struct building *b, const char *name, unsigned line, co
     return take(bytes);
 }
 
+/* The origin's, by whichever of the three ways is configured. */
+static void find_credentials(struct building *b, const struct registry *r, struct credentials *out)
+{
+    char key[KEY_MAX_BYTES];
+    struct error e = {0};
+    const struct option_mark *mark = &r->docker_config_mark;
+    const char *name = "docker_config";
+    int found = 1;
+    *out = (struct credentials){0};
+    snprintf(key, sizeof key, "registries.%s.password_file", r->name);
+    if (r->username[0]) {
+        out->username = alloc_string(r->username);
+        out->password = read_secret(b, r->password_file, r->password_file_mark.line, key);
+        return;
+    }
+    if (!b->reads_secrets)
+        return;
+    if (r->credential_helper[0]) {
+        mark = &r->credential_helper_mark;
+        name = "credential_helper";
+        out->helper = alloc_string(r->credential_helper);
+    } else if (r->docker_config[0]) {
+        autofree char *bytes = NULL;
+        size_t length = 0;
+        if (file_read(AT_FDCWD, r->docker_config, DOCKER_CONFIG_MAX_BYTES, &bytes, &length, &e) <=
+            0)
+            found = -1;
+        else
+            found = credentials_from_docker(bytes, length, r->name, out, &e);
+        warn_if_open(r->docker_config);
+    }
+    if (found > 0 && out->helper) {
+        autofree char *helper = take(out->helper);
+        found = helper_ask(helper, credentials_server(r->name), out, &e);
+    }
+    snprintf(key, sizeof key, "registries.%s.%s", r->name, name);
+    if (found < 0)
+        wrong(b, mark->line, key, e.text);
+    else if (found == 0 && !out->username)
+        log_event(LOG_LEVEL_WARNING, "docker's configuration has no login for a registry",
+                  LOG_S("registry", r->name), LOG_S("file", r->docker_config), LOG_END);
+}
+
 static void add_registry(struct building *b, struct upstreams *u, const struct registry *r)
 {
     char made_up[300], key[KEY_MAX_BYTES];
@@ -78,16 +123,16 @@ static void add_registry(struct building *b, struct upstreams *u, const struct r
         credentials[i].username = m->username;
         credentials[i].password = read_secret(b, m->password_file, m->password_file_mark.line, key);
     }
-    snprintf(key, sizeof key, "registries.%s.password_file", r->name);
-    autofree char *password = read_secret(b, r->password_file, r->password_file_mark.line, key);
+    struct credentials own;
+    find_credentials(b, r, &own);
     if (b->reads_secrets && r->client_key[0])
         warn_if_open(r->client_key);
     const struct upstream_options o = {.registry = r->name,
                                        .origin = registry_origin(r, made_up, sizeof made_up),
                                        .mirrors = (char *const *)urls,
                                        .mirror_credentials = credentials,
-                                       .username = r->username[0] ? r->username : NULL,
-                                       .password = password,
+                                       .username = own.username,
+                                       .password = own.password,
                                        .way = {.proxy = r->proxy,
                                                .ca_file = r->ca_file,
                                                .client_certificate = r->client_certificate,
@@ -101,6 +146,7 @@ static void add_registry(struct building *b, struct upstreams *u, const struct r
     snprintf(key, sizeof key, "registries.%s", r->name);
     if (upstreams_add(u, &o, &e) < 0)
         wrong(b, r->line, key, e.text);
+    credentials_fini(&own);
     for (size_t i = 0; i < count; i++)
         free((char *)credentials[i].password);
     free(credentials);

@@ -270,6 +270,27 @@ static void keys_of_what_does_not_exist_yet_are_not_taken_in_silence(void **stat
     }
 }
 
+static void keys_inside_a_key_are_those_of_the_options(void **state)
+{
+    static const char *const wanted[] = {"2: tls.certifcate: unknown key; the nearest is "
+                                         "tls.certificate",
+                                         "3: access.networks: wrong type",
+                                         "4: tls: the key is there twice", NULL};
+    char *options[] = {"tls-key", "/k2", NULL};
+    (void)state;
+    assert_loaded("{\"tls\": {\"certificate\": \"/c\", \"key\": \"/k\"}}", options);
+    assert_string_equal(c.tls_certificate, "/c");
+    assert_string_equal(c.tls_key, "/k2");
+    over(state);
+    const char *const twice[] = {wanted[2], NULL}, *const rest[] = {wanted[0], wanted[1], NULL};
+    assert_mistakes("{\"tls\":\n{\"certifcate\": \"\"},\n\"access\": {\"networks\": 1}}", rest);
+    over(state);
+    assert_mistakes("{\"tls\":\n\n{},\n\"tls\": {}}", twice);
+    over(state);
+    assert_int_equal(load("{\"tls\": \"/c\"}", NULL), -1);
+    assert_non_null(strstr(m.all[0], ":1: tls: wrong type: it must be an object"));
+}
+
 static void an_empty_list_of_registries_is_a_mistake(void **state)
 {
     static const char *const wanted[] = {"1: registries: it names no registry", NULL};
@@ -383,6 +404,7 @@ int main(void)
         story(a_document_that_is_no_object_is_a_mistake),
         story(keys_inside_tls_and_access_are_taken),
         story(keys_of_what_does_not_exist_yet_are_not_taken_in_silence),
+        story(keys_inside_a_key_are_those_of_the_options),
         story(an_empty_list_of_registries_is_a_mistake),
         story(a_default_that_is_no_registry_is_a_mistake),
         story(the_same_thing_said_in_two_places_is_a_mistake),
