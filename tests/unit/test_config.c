@@ -245,6 +245,18 @@ static void a_document_that_is_no_object_is_a_mistake(void **state)
     assert_mistakes("\n[]", wanted);
 }
 
+static void keys_inside_tls_and_access_are_taken(void **state)
+{
+    (void)state;
+    assert_int_equal(load("{\"tls\": {\"certificate\": \"a\", \"key\": \"b\"},"
+                          " \"access\": {\"networks\": [\"10.0.0.0/8\", \"::1\"]}}",
+                          NULL),
+                     0);
+    assert_string_equal(c.tls_key, "b");
+    assert_string_equal(c.access_networks[1], "::1");
+    over(state);
+}
+
 static void keys_of_what_does_not_exist_yet_are_not_taken_in_silence(void **state)
 {
     static const char *const keys[] = {"budget", "keep_free"};
@@ -390,6 +402,7 @@ int main(void)
         story(a_key_that_is_there_twice_is_a_mistake),
         story(what_is_no_json_is_told_with_its_line),
         story(a_document_that_is_no_object_is_a_mistake),
+        story(keys_inside_tls_and_access_are_taken),
         story(keys_of_what_does_not_exist_yet_are_not_taken_in_silence),
         story(keys_inside_a_key_are_those_of_the_options),
         story(an_empty_list_of_registries_is_a_mistake),
