@@ -1,2 +1,3 @@
+tranship_sources += src/upstream/health.c src/upstream/health.h
 tranship_sources += src/upstream/token.c src/upstream/token.h
 tranship_sources += src/upstream/upstream.c src/upstream/upstream.h

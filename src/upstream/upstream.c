@@ -140,6 +140,8 @@ static int add_source(struct upstream *u, const char *url, const char *username,
             "\"%s\" is no upstream URL: http(s)://HOST[:PORT][/PATH], without user or query", url);
     while (trimmed.length > 0 && trimmed.at[trimmed.length - 1] == '/')
         trimmed.length--;
+    if (u->source_count == SOURCES_MAX)
+        return error_set(e, ERR_USAGE, "%s has more than %d sources", u->registry, SOURCES_MAX);
     if (!slice_copy(trimmed, new.url, sizeof new.url))
         return error_set(e, ERR_USAGE, "the upstream URL of %s is too long", u->registry);
     for (size_t i = 0; i < u->source_count; i++)
@@ -178,6 +180,8 @@ static int fill(struct upstream *new, const struct upstreams *u, const struct up
             return -1;
     if (add_source(new, o->origin, o->username, o->password, e) < 0)
         return -1;
+    for (size_t i = 0; i < new->source_count; i++)
+        health_init(&new->sources[i].health, i + 1 == new->source_count);
     for (size_t i = 0; o->hosts && o->hosts[i]; i++)
         if (upstreams_find_host(u, slice_of(o->hosts[i])))
             return error_set(e, ERR_USAGE, "the host %s belongs to two registries", o->hosts[i]);

@@ -12,8 +12,11 @@
 
 #include "base/str.h"
 #include "oci/challenge.h"
+#include "upstream/health.h"
 
 struct error;
+
+enum { SOURCES_MAX = 32 }; /* of one registry */
 
 /* One place that has a registry's content: a mirror of it, or its origin. */
 struct source {
@@ -23,6 +26,7 @@ struct source {
     /* below: the fetch thread's */
     bool is_private; /* it lives in a private or loopback range: redirects there are fine */
     struct challenge challenge; /* the last one seen, scheme NONE until then */
+    struct health health;
 };
 
 struct upstream {
@@ -52,7 +56,7 @@ struct upstreams;
 struct upstreams *upstreams_new(void);
 void upstreams_free(struct upstreams *u);
 /* Adds one; URLs must be http(s) with a host, without user, query or fragment; names and hosts are
- * there once (ERR_USAGE names what is wrong). */
+ * there once, at most SOURCES_MAX sources (ERR_USAGE names what is wrong). */
 int upstreams_add(struct upstreams *u, const struct upstream_options *o, struct error *e);
 /* By any alias that a client may use. NULL: not ours. */
 struct upstream *upstreams_find(const struct upstreams *u, struct slice registry);
