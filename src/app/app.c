@@ -74,6 +74,7 @@ static int add_upstreams(struct app *a, struct error *e)
     }
     const struct upstream_options o = {.registry = "docker.io",
                                        .origin = c->upstream,
+                                       .mirrors = c->mirror,
                                        .username = c->username[0] ? c->username : NULL,
                                        .password = password,
                                        .tag_ttl_ms = -1};

@@ -77,6 +77,8 @@ static void add_to_list(char ***list, const char *value, bool is_first)
         free_list(*list);
         *list = NULL;
     }
+    if (!value[0])
+        return; /* a list that is empty by default */
     while (*list && (*list)[count])
         count++;
     *list = alloc_grow(*list, count + 2, sizeof **list);

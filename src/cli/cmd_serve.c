@@ -22,7 +22,7 @@ static int print_help(void)
 
 static int read_arguments(struct config *c, int argc, char **argv, struct error *e)
 {
-    bool has_listen = false;
+    bool has_listen = false, has_mirror = false;
     for (int i = 1; i < argc; i++) {
         char name[64];
         struct slice option, value;
@@ -38,10 +38,11 @@ static int read_arguments(struct config *c, int argc, char **argv, struct error 
         }
         if (!has_value && ++i == argc)
             return error_set(e, ERR_USAGE, "--%s needs a value", name);
-        bool is_listen = strcmp(name, "listen") == 0;
-        if (config_set(c, name, has_value ? value.at : argv[i], !is_listen || !has_listen, e) < 0)
+        bool *was_given = strcmp(name, "mirror") == 0 ? &has_mirror : &has_listen;
+        bool is_list = was_given == &has_mirror || strcmp(name, "listen") == 0;
+        if (config_set(c, name, has_value ? value.at : argv[i], !is_list || !*was_given, e) < 0)
             return -1;
-        has_listen = has_listen || is_listen;
+        *was_given = *was_given || is_list;
     }
     return 0;
 }
