@@ -1,11 +1,12 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""gen_man.py: writes the parts of docs/man/tranship.1 that come from the tables of src (options, metrics).
-gen_man.py --check BINARY: writes nothing; fails when those parts are stale, or when what BINARY says with --help and
-what the page says differ."""
+"""gen_man.py: writes the parts of docs/man/tranship.1 that come from the tables of src (options, keys, metrics).
+gen_man.py --check BINARY: writes nothing; fails when those parts are stale, when what BINARY says with --help and what
+the page says differ, or when the sample etc/tranship.json lacks a key of the tables or has a mistake."""
 
 import ast
 import difflib
+import json
 import pathlib
 import re
 import subprocess
@@ -13,6 +14,11 @@ import sys
 
 TOP = pathlib.Path(__file__).resolve().parent.parent
 PAGE = TOP / "docs/man/tranship.1"
+SAMPLE = TOP / "etc/tranship.json"
+USUAL = "/etc/tranship/tranship.json"
+METAVARS = {"DURATION": "DURATION", "SIZE": "SIZE", "NUMBER": "N"}
+# Options that speak of docker.io: the sample says them where its registry is.
+OF_DOCKER_IO = {"upstream", "mirror", "username", "password_file"}
 
 
 def rows(table):
@@ -41,20 +47,39 @@ def sentence(text):
     return plain(text[0].upper() + text[1:] + ".")
 
 
-def options():
+def tell(kind, initial, bounds, said):
+    """The sentences of a row, without its metavar."""
     show = {"DURATION": duration, "SIZE": size, "NUMBER": str}
-    metavars = {"DURATION": "DURATION", "SIZE": "SIZE", "NUMBER": "N"}
+    yield sentence(said)
+    if kind in show:
+        yield f"From\n.Ql {show[kind](bounds[0])}\nto\n.Ql {show[kind](bounds[1])} ."
+    if initial:
+        yield f"The default is\n.Ql {plain(initial)} ."
+
+
+def options():
     yield ".Bl -tag -width Ds"
+    yield f".It Fl -config Ar FILE\nThe configuration file.\nThe default is\n.Pa {USUAL} ,\nif it is there."
     for kind, _, name, initial, *bounds, said in rows("app/config.def"):
-        metavar = metavars.get(kind) or bounds.pop()
-        yield f".It Fl -{name} Ar {metavar.replace('|', ' | ')}"
-        yield sentence(said)
-        if kind in show:
-            yield f"From\n.Ql {show[kind](bounds[0])}\nto\n.Ql {show[kind](bounds[1])} ."
-        if initial:
-            yield f"The default is\n.Ql {plain(initial)} ."
+        metavar = METAVARS.get(kind) or bounds.pop()
+        yield f".It Fl -{name.replace('.', '-')} Ar {metavar.replace('|', ' | ')}"
+        yield from tell(kind, initial, bounds, said)
     yield ".It Fl -help"
     yield "Prints all this in short."
+    yield ".El"
+
+
+def key_of(name):
+    return name.replace("-", "_")
+
+
+def keys(table):
+    yield ".Bl -tag -width Ds"
+    for kind, _, name, initial, *bounds, said in rows(table):
+        metavar = METAVARS.get(kind) or bounds.pop()
+        form = {"LIST": f"[ Ar {metavar} ... ]", "MIRRORS": "[ Ar mirror ... ]"}.get(kind, f"Ar {metavar.replace('|', ' | ')}")
+        yield f".It Cm {key_of(name)} : {form}"
+        yield from tell(kind, initial, bounds, said)
     yield ".El"
 
 
@@ -66,7 +91,8 @@ def metrics():
 
 
 def renewed(page):
-    for name, make in (("options", options), ("metrics", metrics)):
+    for name, make in (("options", options), ("the keys of a registry", lambda: keys("app/registry.def")),
+                       ("the keys of a mirror", lambda: keys("app/mirror.def")), ("metrics", metrics)):
         begin, end = (rf'.\" {word} of {name}, made by scripts/gen_man.py' for word in ("begin", "end"))
         head, _, rest = page.partition(begin + "\n")
         _, found, tail = rest.partition(end + "\n")
@@ -92,6 +118,27 @@ def against_help(page, binary):
         yield f"--{name}: only in " + ("--help" if name in in_help else "the manual")
 
 
+def against_sample(binary):
+    """Keys that only one of the sample and the tables has, mistakes of the sample."""
+    def paths(value):
+        return {f"{k}.{inner}" for k, v in value.items() if isinstance(v, dict) for inner in v} | {
+            k for k, v in value.items() if not isinstance(v, dict)}
+
+    sample = json.loads(SAMPLE.read_text())
+    registries = sample.pop("registries").values()
+    mirrors = [m for r in registries for m in r.get("mirrors", ()) if isinstance(m, dict)]
+    for table, found in (("config", paths(sample)), ("registry", set().union(*registries)),
+                         ("mirror", set().union(*mirrors))):
+        wanted = {key_of(name) for _, _, name, *_ in rows(f"app/{table}.def")}
+        if table == "config":
+            wanted -= OF_DOCKER_IO
+        for key in wanted ^ found:
+            yield f"etc/tranship.json: {key} of {table}.def: only in " + ("the sample" if key in found else "the table")
+    done = subprocess.run([binary, "check-config", SAMPLE], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        yield done.stdout + done.stderr
+
+
 def main():
     page = PAGE.read_text()
     made = renewed(page)
@@ -100,10 +147,10 @@ def main():
         return
     wrong = list(difflib.unified_diff(page.splitlines(), made.splitlines(), "docs/man/tranship.1", "the tables",
                                       lineterm=""))
-    wrong += sorted(against_help(page, sys.argv[2]))
-    print("\n".join(wrong) or "the manual agrees with the tables and with --help")
+    wrong += sorted(against_help(page, sys.argv[2])) + sorted(against_sample(sys.argv[2]))
+    print("\n".join(wrong) or "the manual agrees with the tables, with --help and with the sample")
     if wrong:
-        sys.exit("run scripts/gen_man.py and complete docs/man/tranship.1")
+        sys.exit("run scripts/gen_man.py; complete docs/man/tranship.1 and etc/tranship.json")
 
 
 main()

@@ -5,7 +5,6 @@
  * stopped with a connection suspended, hence fetcher before server. */
 #include "app/app.h"
 
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -15,12 +14,11 @@
 #include <unistd.h>
 
 #include "app/config.h"
-#include "base/auto.h"
+#include "app/mistakes.h"
+#include "app/world.h"
 #include "base/clock.h"
 #include "base/error.h"
-#include "base/file.h"
 #include "base/log.h"
-#include "base/str.h"
 #include "cache/index.h"
 #include "cache/ledger.h"
 #include "cache/store.h"
@@ -32,7 +30,8 @@
 enum { INGEST_MAX_AGE_S = 7 * 24 * 3600, RETRY_MS = 5000 };
 
 struct app {
-    const struct config *config;
+    const struct config *config; /* of the start */
+    const struct config_input *again;
     struct upstreams *upstreams;
     struct store *store;
     struct index *index;
@@ -43,42 +42,13 @@ struct app {
     int signals;
 };
 
-static int configure_log(const struct config *c, struct error *e)
+static void configure_log(const struct config *c)
 {
-    enum log_level level;
-    enum log_format format;
-    if (!log_level_parse(c->log_level, &level))
-        return error_set(e, ERR_USAGE,
-                         "--log-level: \"%s\" is none of debug, info, warning, error, off",
-                         c->log_level);
-    if (!log_format_parse(c->log_format, &format))
-        return error_set(e, ERR_USAGE, "--log-format: \"%s\" is neither text nor json",
-                         c->log_format);
+    enum log_level level = LOG_LEVEL_INFO;
+    enum log_format format = LOG_FORMAT_TEXT;
+    log_level_parse(c->log_level, &level); /* one of the words: config.def says which */
+    log_format_parse(c->log_format, &format);
     log_configure(level, format);
-    return 0;
-}
-
-static int add_upstreams(struct app *a, struct error *e)
-{
-    const struct config *c = a->config;
-    autofree char *password = NULL;
-    size_t length = 0;
-    a->upstreams = upstreams_new();
-    if (c->password_file[0]) {
-        int found = file_read(AT_FDCWD, c->password_file, 64 << 10, &password, &length, e);
-        if (found == 0)
-            return error_set(e, ERR_USAGE, "--password-file: there is no %s", c->password_file);
-        if (found < 0)
-            return -1;
-        password[strcspn(password, "\r\n")] = 0;
-    }
-    const struct upstream_options o = {.registry = "docker.io",
-                                       .origin = c->upstream,
-                                       .mirrors = c->mirror,
-                                       .username = c->username[0] ? c->username : NULL,
-                                       .password = password,
-                                       .tag_ttl_ms = -1};
-    return upstreams_add(a->upstreams, &o, e);
 }
 
 static int open_cache(struct app *a, struct error *e)
@@ -116,7 +86,7 @@ static int start_fetcher(struct app *a, struct error *e)
     return a->fetcher ? 0 : -1;
 }
 
-static int start_mirror(struct app *a, struct error *e)
+static void start_mirror(struct app *a)
 {
     const struct config *c = a->config;
     struct mirror_options o = {.rules = {.tag_ttl_ms = c->tag_ttl_ms,
@@ -125,11 +95,13 @@ static int start_mirror(struct app *a, struct error *e)
                                .memory_bytes = (size_t)c->memory_bytes};
     if (o.rules.retry_ms > c->tag_ttl_ms)
         o.rules.retry_ms = c->tag_ttl_ms;
-    if (!freshness_mode_parse(c->mode, &o.rules.mode))
-        return error_set(e, ERR_USAGE, "--mode: \"%s\" is none of online, prefer-cache, offline",
-                         c->mode);
+    freshness_mode_parse(c->mode, &o.rules.mode); /* one of the words: config.def says which */
     a->mirror = mirror_new(&o, a->store, a->ledger, a->fetcher);
-    return 0;
+}
+
+static const char *text_or_null(const char *text)
+{
+    return text[0] ? text : NULL;
 }
 
 static int start_server(struct app *a, struct error *e)
@@ -144,7 +116,12 @@ static int start_server(struct app *a, struct error *e)
                                      .max_header_bytes = (size_t)c->max_header_bytes,
                                      .request_timeout_ms = c->request_timeout_ms,
                                      .send_timeout_ms = c->send_timeout_ms,
-                                     .max_request_rate = (unsigned)c->max_request_rate};
+                                     .max_request_rate = (unsigned)c->max_request_rate,
+                                     .tls_certificate = text_or_null(c->tls_certificate),
+                                     .tls_key = text_or_null(c->tls_key),
+                                     .access_client_ca = text_or_null(c->access_client_ca),
+                                     .access_users = text_or_null(c->access_users),
+                                     .access_networks = c->access_networks};
     a->server = server_start(&o, a->mirror, a->upstreams, a->index, e);
     return a->server ? 0 : -1;
 }
@@ -172,6 +149,57 @@ static int take_signals(struct app *a, struct error *e)
     return a->signals < 0 ? error_errno(e, "signalfd") : 0;
 }
 
+/* What SIGHUP takes over at once; all other options are those of the start until the next one. */
+static bool is_taken_at_once(const char *name)
+{
+    static const char *const names[] = {"upstream",         "mirror",     "username",
+                                        "password-file",    "log-format", "log-level",
+                                        "default-registry", NULL};
+    for (size_t i = 0; names[i]; i++)
+        if (strcmp(names[i], name) == 0)
+            return true;
+    return false;
+}
+
+static void tell_what_waits(const struct app *a, const struct config *new)
+{
+    for (size_t i = 0; i < config_options.count; i++) {
+        const struct option *o = &config_options.rows[i];
+        if (!is_taken_at_once(o->name) && !option_is_same(o, a->config, new))
+            log_event(LOG_LEVEL_WARNING, "a changed option needs a restart",
+                      LOG_S("option", o->name), LOG_END);
+    }
+}
+
+static void refuse(const struct config *new, const struct mistakes *m)
+{
+    for (size_t i = 0; i < m->count; i++)
+        log_event(LOG_LEVEL_ERROR, "mistake in the configuration", LOG_S("mistake", m->all[i]),
+                  LOG_END);
+    log_event(LOG_LEVEL_ERROR, "the new configuration is refused, the old one stays in force",
+              LOG_S("file", new->path), LOG_I("mistakes", m->count + m->left_off), LOG_END);
+}
+
+static void reload(struct app *a)
+{
+    struct config new = {0};
+    struct mistakes m = {0};
+    struct upstreams *world = NULL;
+    if (config_load(&new, a->again, &m) == 0)
+        world = world_build(&new, true, &m);
+    if (world) {
+        configure_log(&new);
+        tell_what_waits(a, &new);
+        bool is_changed = upstreams_replace(a->upstreams, world);
+        log_event(LOG_LEVEL_INFO, "the configuration was read again", LOG_S("file", new.path),
+                  LOG_S("registries", is_changed ? "changed" : "the same"), LOG_END);
+    } else {
+        refuse(&new, &m);
+    }
+    config_fini(&new);
+    mistakes_fini(&m);
+}
+
 /* true: SIGTERM or SIGINT came; false: something else, or the time is over (-1: never). */
 static int wait_for_signal(struct app *a, int64_t ms)
 {
@@ -179,6 +207,8 @@ static int wait_for_signal(struct app *a, int64_t ms)
     struct signalfd_siginfo info;
     if (poll(&p, 1, (int)ms) <= 0 || read(a->signals, &info, sizeof info) != sizeof info)
         return 0;
+    if (info.ssi_signo == SIGHUP)
+        reload(a);
     return info.ssi_signo != SIGHUP;
 }
 
@@ -217,26 +247,34 @@ static void stop(struct app *a)
         close(a->signals);
 }
 
-static int start(struct app *a, struct error *e)
+static int start(struct app *a, struct mistakes *m, struct error *e)
 {
     raise_limits();
-    if (configure_log(a->config, e) < 0 || add_upstreams(a, e) < 0 || take_signals(a, e) < 0 ||
-        log_start(e) < 0)
+    configure_log(a->config);
+    if (take_signals(a, e) < 0)
         return -1;
-    if (open_cache(a, e) < 0 || start_fetcher(a, e) < 0 || start_mirror(a, e) < 0 ||
-        start_server(a, e) < 0)
+    a->upstreams = world_build(a->config, true, m);
+    if (!a->upstreams || log_start(e) < 0)
         return -1;
+    if (open_cache(a, e) < 0 || start_fetcher(a, e) < 0)
+        return -1;
+    start_mirror(a);
+    if (start_server(a, e) < 0)
+        return -1;
+    const struct upstream *first = upstreams_default(a->upstreams);
     for (size_t i = 0; server_address(a->server, i); i++)
         log_event(LOG_LEVEL_INFO, "serving", LOG_S("address", server_address(a->server, i)),
-                  LOG_S("data", a->config->data), LOG_S("upstream", a->config->upstream),
-                  LOG_S("mode", a->config->mode), LOG_END);
+                  LOG_S("data", a->config->data), LOG_S("upstream", upstream_origin(first)->url),
+                  LOG_I("registries", a->config->registry_count), LOG_S("mode", a->config->mode),
+                  LOG_S("config", a->config->path), LOG_END);
     return 0;
 }
 
-int app_serve(const struct config *c, struct error *e)
+int app_serve(const struct config *c, const struct config_input *again, struct mistakes *m,
+              struct error *e)
 {
-    struct app a = {.config = c, .signals = -1};
-    int result = start(&a, e);
+    struct app a = {.config = c, .again = again, .signals = -1};
+    int result = start(&a, m, e);
     if (result == 0) {
         while (!wait_for_signal(&a, -1))
             ;

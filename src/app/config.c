@@ -1,183 +1,287 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The table of config.def turned into code; nothing else knows an option's name, default or bounds.
- */
+ * Who may say what an option is, in the order of their rank, and what the options of docker.io's
+ * own mean for its registry. */
 #include "app/config.h"
 
 #include <ctype.h>
-#include <stddef.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "app/config_file.h"
+#include "app/mistakes.h"
+#include "app/registry.h"
 #include "base/alloc.h"
 #include "base/auto.h"
 #include "base/error.h"
+#include "base/file.h"
 #include "base/str.h"
+#include "oci/reference.h"
 
-enum option_type { OPTION_LIST, OPTION_TEXT, OPTION_DURATION, OPTION_NUMBER, OPTION_SIZE };
+enum { FILE_MAX_BYTES = 1 << 20, NAME_MAX_BYTES = 64 };
 
-struct option {
-    const char *name;
-    enum option_type type;
-    size_t offset;
-    const char *initial;
-    int64_t least, most;
-    const char *metavar, *sentence;
-};
-
-static const struct option options[] = {
-#define LIST(field, name, initial, metavar, sentence)                                              \
-    {name, OPTION_LIST, offsetof(struct config, field), initial, 0, 0, metavar, sentence},
-#define TEXT(field, name, initial, metavar, sentence)                                              \
-    {name, OPTION_TEXT, offsetof(struct config, field), initial, 0, 0, metavar, sentence},
-#define DURATION(field, name, initial, least, most, sentence)                                      \
-    {name,       OPTION_DURATION, offsetof(struct config, field##_ms), initial, least, most,       \
-     "DURATION", sentence},
-#define NUMBER(field, name, initial, least, most, sentence)                                        \
-    {name, OPTION_NUMBER, offsetof(struct config, field), initial, least, most, "N", sentence},
-#define SIZE(field, name, initial, least, most, sentence)                                          \
-    {name,   OPTION_SIZE, offsetof(struct config, field##_bytes), initial, least, most,            \
-     "SIZE", sentence},
+static const struct option rows[] = {
+#define OPTION_INTO struct config
+#include "app/option_rows.h"
+/* after the rows, which are macros until then */
 #include "app/config.def"
 };
 
-enum { OPTION_COUNT = sizeof options / sizeof *options };
+const struct option_table config_options = {rows, sizeof rows / sizeof *rows};
 
-static const struct option *find(const char *name)
+const char *config_usual_path(void)
 {
-    for (size_t i = 0; i < OPTION_COUNT; i++)
-        if (strcmp(options[i].name, name) == 0)
-            return &options[i];
+    return "/etc/tranship/tranship.json";
+}
+
+static int set(struct config *c, const struct option *o, const char *value, enum option_from from,
+               struct error *e)
+{
+    struct option_mark *mark = option_mark(o, c);
+    if (option_set(o, c, value, mark->from != from, e) < 0)
+        return -1;
+    *mark = (struct option_mark){.from = from};
+    return 0;
+}
+
+static void take_environment(struct config *c, struct mistakes *m)
+{
+    for (size_t i = 0; i < config_options.count; i++) {
+        const struct option *o = &config_options.rows[i];
+        char variable[NAME_MAX_BYTES + 10] = "TRANSHIP_";
+        struct error e = {0};
+        size_t n = strlen(variable);
+        for (const char *at = o->name; *at && n + 1 < sizeof variable; at++)
+            variable[n++] = *at == '-' || *at == '.' ? '_' : (char)toupper((unsigned char)*at);
+        variable[n] = 0;
+        struct slice rest = slice_of(getenv(variable)), word;
+        if (rest.length == 0)
+            continue;
+        for (bool is_more = true; is_more;) { /* a list is parted by blanks */
+            is_more = o->type == OPTION_LIST && slice_cut(rest, ' ', &word, &rest);
+            if (!is_more)
+                word = rest;
+            autofree char *value = slice_dup(word);
+            if (value[0] && set(c, o, value, OPTION_FROM_ENVIRONMENT, &e) < 0)
+                mistakes_add(m, "%s: %s", variable, e.text);
+        }
+    }
+}
+
+static void take_command(struct config *c, char *const *options, struct mistakes *m)
+{
+    for (; options && options[0]; options += 2) {
+        struct error e = {0};
+        char nearest[NAME_MAX_BYTES];
+        const struct option *o = option_find(&config_options, options[0]);
+        if (!o && option_nearest(&config_options, options[0], false, nearest, sizeof nearest))
+            mistakes_add(m, "unknown option --%s; the nearest is --%s", options[0], nearest);
+        else if (!o)
+            mistakes_add(m, "unknown option --%s", options[0]);
+        else if (set(c, o, options[1], OPTION_FROM_COMMAND, &e) < 0)
+            mistakes_add(m, "--%s: %s", options[0], e.text);
+    }
+}
+
+static void take_file(struct config *c, const struct config_input *in, struct mistakes *m)
+{
+    autofree char *bytes = NULL;
+    size_t length = 0;
+    struct error e = {0};
+    if (in->text.at) {
+        c->path = alloc_string(in->path);
+        config_file_read(c, in->path, in->text.at, in->text.length, m);
+        return;
+    }
+    const char *variable = in->is_file_only ? NULL : getenv("TRANSHIP_CONFIG");
+    const char *named = in->path ? in->path : variable && variable[0] ? variable : NULL;
+    const char *path = named ? named : config_usual_path();
+    int found = file_read(AT_FDCWD, path, FILE_MAX_BYTES, &bytes, &length, &e);
+    if (found == 0 && !named)
+        return;
+    if (found == 0)
+        mistakes_add(m, "%s: there is no such file", path);
+    else if (found < 0)
+        mistakes_add(m, "%s: %s", path, e.text);
+    else
+        config_file_read(c, path, bytes, length, m);
+    c->path = found > 0 ? alloc_string(path) : NULL;
+}
+
+struct registry *config_registry(const struct config *c, const char *name)
+{
+    for (size_t i = 0; i < c->registry_count; i++)
+        if (strcmp(c->registries[i]->name, name) == 0)
+            return c->registries[i];
     return NULL;
 }
 
-bool config_has(const char *name)
+void config_add_registry(struct config *c, struct registry *r)
 {
-    return find(name) != NULL;
+    c->registries = alloc_grow(c->registries, c->registry_count + 1, sizeof *c->registries);
+    c->registries[c->registry_count++] = r;
 }
 
-const char *config_nearest(const char *name)
+/* Said twice in the same file, one of the two would be passed over in silence. */
+static bool is_said_twice(const struct config *c, const char *key, const char *inner,
+                          const struct option_mark *here, const struct option_mark *there,
+                          struct mistakes *m)
 {
-    const char *names[OPTION_COUNT + 1] = {0};
-    for (size_t i = 0; i < OPTION_COUNT; i++)
-        names[i] = options[i].name;
-    return str_nearest(name, names);
+    if (here->from != OPTION_FROM_FILE || there->from != OPTION_FROM_FILE)
+        return false;
+    mistakes_add(m, "%s:%u: %s: registries.docker.io.%s says it too, in line %u", c->path,
+                 here->line, key, inner, there->line);
+    return true;
 }
 
-static void free_list(char **list)
+static void override_text(const struct config *c, const char *key, const char *inner,
+                          const char *value, const struct option_mark *mark, struct registry *hub,
+                          struct mistakes *m)
 {
-    for (size_t i = 0; list && list[i]; i++)
-        free(list[i]);
-    free(list);
+    const struct option *o = option_find_key(&registry_options, inner);
+    struct option_mark *there = option_mark(o, hub);
+    if (mark->from == OPTION_FROM_DEFAULT || is_said_twice(c, key, inner, mark, there, m))
+        return;
+    option_set(o, hub, value, true, NULL); /* it passed the same check already */
+    *there = *mark;
 }
 
-static void add_to_list(char ***list, const char *value, bool is_first)
+/* --upstream, --mirror, --username and --password-file speak of docker.io. */
+static void apply_to_hub(struct config *c, struct mistakes *m)
 {
-    size_t count = 0;
-    if (is_first) {
-        free_list(*list);
-        *list = NULL;
-    }
-    if (!value[0])
-        return; /* a list that is empty by default */
-    while (*list && (*list)[count])
-        count++;
-    *list = alloc_grow(*list, count + 2, sizeof **list);
-    (*list)[count] = alloc_string(value);
-    (*list)[count + 1] = NULL;
-}
-
-static int set_number(const struct option *o, int64_t *field, const char *value, struct error *e)
-{
-    uint64_t number = 0;
-    int64_t found = 0;
-    bool is_right = o->type == OPTION_DURATION ? str_parse_duration(value, &found)
-                    : o->type == OPTION_SIZE   ? str_parse_size(value, &number)
-                                               : slice_u64(slice_of(value), INT64_MAX, &number);
-    if (o->type != OPTION_DURATION)
-        found = number > INT64_MAX ? INT64_MAX : (int64_t)number;
-    if (!is_right)
-        return error_set(e, ERR_USAGE, "--%s: \"%s\" is no %s", o->name, value,
-                         o->type == OPTION_DURATION ? "duration (such as 90s, 15m)"
-                         : o->type == OPTION_SIZE   ? "size (such as 64KiB, 10GiB)"
-                                                    : "number");
-    if (found < o->least || found > o->most)
-        return error_set(e, ERR_USAGE, "--%s: %s is out of bounds (%lld to %lld%s)", o->name, value,
-                         (long long)o->least, (long long)o->most,
-                         o->type == OPTION_DURATION ? " ms"
-                         : o->type == OPTION_SIZE   ? " bytes"
-                                                    : "");
-    *field = found;
-    return 0;
-}
-
-int config_set(struct config *c, const char *name, const char *value, bool is_first,
-               struct error *e)
-{
-    const struct option *o = find(name);
-    if (!o) {
-        const char *nearest = config_nearest(name);
-        return error_set(e, ERR_USAGE, "unknown option --%s%s%s", name,
-                         nearest ? "; the nearest is --" : "", nearest ? nearest : "");
-    }
-    void *field = (char *)c + o->offset;
-    switch (o->type) {
-    case OPTION_LIST:
-        add_to_list(field, value, is_first);
-        return 0;
-    case OPTION_TEXT:
-        free(*(char **)field);
-        *(char **)field = alloc_string(value);
-        return 0;
-    default:
-        return set_number(o, field, value, e);
+    struct registry *hub = config_registry(c, "docker.io");
+    bool is_meant = c->upstream_mark.from || c->mirror_mark.from || c->username_mark.from ||
+                    c->password_file_mark.from;
+    if (!is_meant)
+        return;
+    if (!hub)
+        config_add_registry(c, hub = registry_new("docker.io"));
+    override_text(c, "upstream", "origin", c->upstream, &c->upstream_mark, hub, m);
+    override_text(c, "username", "username", c->username, &c->username_mark, hub, m);
+    override_text(c, "password_file", "password_file", c->password_file, &c->password_file_mark,
+                  hub, m);
+    if (!c->mirror_mark.from ||
+        is_said_twice(c, "mirror", "mirrors", &c->mirror_mark, &hub->mirrors_mark, m))
+        return;
+    registry_clear_mirrors(hub);
+    hub->mirrors_mark = c->mirror_mark;
+    for (size_t i = 0; c->mirror[i]; i++) {
+        struct mirror_place *new = registry_add_mirror(hub);
+        option_set(option_find_key(&registry_mirror_options, "url"), new, c->mirror[i], true, NULL);
+        new->line = c->mirror_mark.line;
     }
 }
 
-static int set_from_environment(struct config *c, const struct option *o, struct error *e)
+/* A path or an option in front of what is wrong with an option's value. */
+static void add_mistake(const struct config *c, const char *name, const struct option_mark *mark,
+                        const char *what, struct mistakes *m)
 {
-    char variable[80] = "TRANSHIP_";
-    size_t n = strlen(variable);
-    for (size_t i = 0; o->name[i] && n + 1 < sizeof variable; i++)
-        variable[n++] = o->name[i] == '-' ? '_' : (char)toupper((unsigned char)o->name[i]);
-    variable[n] = 0;
-    const char *value = getenv(variable);
-    if (!value || !value[0])
-        return 0;
-    return config_set(c, o->name, value, true, e) < 0 ? error_prefix(e, "%s", variable) : 0;
+    if (mark->from == OPTION_FROM_FILE)
+        mistakes_add(m, "%s:%u: %s: %s", c->path, mark->line, name, what);
+    else
+        mistakes_add(m, "%s: %s", name, what);
 }
 
-int config_init(struct config *c, struct error *e)
+static void choose_default(struct config *c, struct mistakes *m)
 {
+    char name[256];
+    if (reference_registry(slice_of(c->default_registry), name, sizeof name) &&
+        config_registry(c, name))
+        return;
+    if (c->default_registry_mark.from != OPTION_FROM_DEFAULT) {
+        add_mistake(c, "default_registry", &c->default_registry_mark,
+                    "it is none of the registries", m);
+        return;
+    }
+    /* A file that leaves docker.io out means the first that it names. */
+    free(c->default_registry);
+    c->default_registry = alloc_string(c->registries[0]->name);
+}
+
+static void check_pairs(const struct config *c, struct mistakes *m)
+{
+    for (size_t i = 0; i < c->registry_count; i++) {
+        const struct registry *r = c->registries[i];
+        autofree char *key = alloc_format("registries.%s.password_file", r->name);
+        autofree char *own = alloc_format("registries.%s.client_key", r->name);
+        if (r->password_file[0] && !r->username[0])
+            add_mistake(c, key, &r->password_file_mark, "whose? there is no username", m);
+        int ways =
+            (r->username[0] != 0) + (r->docker_config[0] != 0) + (r->credential_helper[0] != 0);
+        const struct option_mark *last =
+            r->credential_helper[0] ? &r->credential_helper_mark : &r->docker_config_mark;
+        autofree char *whole = alloc_format("registries.%s", r->name);
+        if (ways > 1)
+            add_mistake(c, whole, last,
+                        "only one of username, docker_config and credential_helper can hold", m);
+        if (r->client_key[0] && !r->client_certificate[0])
+            add_mistake(c, own, &r->client_key_mark, "whose? there is no client_certificate", m);
+    }
+}
+
+int config_load(struct config *c, const struct config_input *in, struct mistakes *m)
+{
+    size_t before = m->count;
     memset(c, 0, sizeof *c);
-    for (size_t i = 0; i < OPTION_COUNT; i++)
-        if (config_set(c, options[i].name, options[i].initial, true, e) < 0)
-            return -1;
-    for (size_t i = 0; i < OPTION_COUNT; i++)
-        if (set_from_environment(c, &options[i], e) < 0)
-            return -1;
-    return 0;
+    option_init(&config_options, c);
+    take_file(c, in, m);
+    if (!in->is_file_only)
+        take_environment(c, m);
+    take_command(c, in->options, m);
+    for (size_t i = 0; !c->is_closed && registry_known(i); i++)
+        config_add_registry(c, registry_new(registry_known(i)));
+    apply_to_hub(c, m);
+    if (c->registry_count > 0) {
+        choose_default(c, m);
+        check_pairs(c, m);
+    }
+    return m->count > before ? -1 : 0;
 }
 
 void config_fini(struct config *c)
 {
-    for (size_t i = 0; i < OPTION_COUNT; i++) {
-        void *field = (char *)c + options[i].offset;
-        if (options[i].type == OPTION_LIST)
-            free_list(*(char ***)field);
-        else if (options[i].type == OPTION_TEXT)
-            free(*(char **)field);
-    }
+    option_fini(&config_options, c);
+    for (size_t i = 0; i < c->registry_count; i++)
+        registry_free(c->registries[i]);
+    free(c->registries);
+    free(c->path);
     memset(c, 0, sizeof *c);
 }
 
-void config_print_help(struct str *out)
+/* --- files that it names ---------------------------------------------------------------------- */
+
+static void note_files_of(const struct config *c, const struct option_table *t, const void *of,
+                          const char *where, struct mistakes *notes)
 {
-    for (size_t i = 0; i < OPTION_COUNT; i++) {
-        const struct option *o = &options[i];
-        autofree char *left = alloc_format("--%s %s", o->name, o->metavar);
-        str_format(out, "  %-40s %s", left, o->sentence);
-        if (o->initial[0])
-            str_format(out, " (%s)", o->initial);
-        str_add_char(out, '\n');
+    for (size_t i = 0; i < t->count; i++) {
+        const struct option *o = &t->rows[i];
+        const struct option_mark *mark =
+            (const struct option_mark *)((const char *)of + o->mark_offset);
+        if (o->type != OPTION_TEXT || strcmp(o->metavar, "FILE") != 0 ||
+            (of == c && o->offset == offsetof(struct config, password_file)))
+            continue; /* that one is docker.io's, and told of there */
+        const char *name = *(char *const *)((const char *)of + o->offset);
+        char key[NAME_MAX_BYTES];
+        if (!name[0] || access(name, R_OK) == 0)
+            continue;
+        option_key(o, key, sizeof key);
+        autofree char *what = alloc_format("%s cannot be read here: %m", name);
+        autofree char *path = alloc_format("%s%s", where, key);
+        add_mistake(c, path, mark, what, notes);
+    }
+}
+
+void config_note_files(const struct config *c, struct mistakes *notes)
+{
+    note_files_of(c, &config_options, c, "", notes);
+    for (size_t i = 0; i < c->registry_count; i++) {
+        const struct registry *r = c->registries[i];
+        autofree char *where = alloc_format("registries.%s.", r->name);
+        note_files_of(c, &registry_options, r, where, notes);
+        for (size_t k = 0; k < r->mirrors.count; k++) {
+            autofree char *mirror = alloc_format("%smirrors[%zu].", where, k);
+            note_files_of(c, &registry_mirror_options, &r->mirrors.all[k], mirror, notes);
+        }
     }
 }

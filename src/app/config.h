@@ -1,40 +1,45 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Options: declared once in config.def. The command line wins over the environment, which wins over
- * the defaults. One thread. */
+ * The configuration as a value: the options of config.def, and the registries. The command line
+ * wins over the environment, which wins over the file, which wins over the defaults. It can be
+ * loaded any number of times, which is how SIGHUP works. One thread. */
 #ifndef APP_CONFIG_H
 #define APP_CONFIG_H
 
-#include <stdbool.h>
-#include <stdint.h>
+#include "app/option.h"
+#include "base/str.h"
 
-struct error;
-struct str;
+struct mistakes;
+struct registry;
 
 struct config {
-#define LIST(field, ...) char **field; /* NULL-ended */
-#define TEXT(field, ...) char *field;
-#define DURATION(field, ...) int64_t field##_ms;
-#define NUMBER(field, ...) int64_t field;
-#define SIZE(field, ...) int64_t field##_bytes;
+    char *path;     /* of the file that was read; NULL: none */
+    bool is_closed; /* the file says which registries there are */
+    struct registry **registries;
+    size_t registry_count; /* at least 1 once loaded */
+#include "app/option_fields.h"
+/* after the fields, which are macros until then */
 #include "app/config.def"
-#undef LIST
-#undef TEXT
-#undef DURATION
-#undef NUMBER
-#undef SIZE
 };
 
-/* The defaults, then TRANSHIP_… variables. 0, or -1 with ERR_USAGE naming the variable. config_fini
- * after either. */
-int config_init(struct config *c, struct error *e);
+/* Where to load from; borrowed. */
+struct config_input {
+    const char *path;     /* NULL: TRANSHIP_CONFIG, else the usual one if it is there */
+    struct slice text;    /* what stands in path, if it was read already (at is not NULL) */
+    char *const *options; /* of the command line: name, value, name, value, … NULL; or NULL */
+    bool is_file_only;    /* no environment either */
+};
+
+extern const struct option_table config_options;
+
+/* 0, or -1 with every mistake there is added, each with its place. config_fini after either. */
+int config_load(struct config *c, const struct config_input *in, struct mistakes *m);
 void config_fini(struct config *c);
-/* One option by its long name; a first value for a LIST replaces what was there (is_first).
- * ERR_USAGE names the option, what is wrong, and, for an unknown one, the nearest. */
-int config_set(struct config *c, const char *name, const char *value, bool is_first,
-               struct error *e);
-/* Does that option exist? */
-bool config_has(const char *name);
-const char *config_nearest(const char *name); /* or NULL */
-void config_print_help(struct str *out);
+/* NULL: none of that (canonical) name. */
+struct registry *config_registry(const struct config *c, const char *name);
+/* Owned by the config from here on. */
+void config_add_registry(struct config *c, struct registry *r);
+/* Adds a line for each file that the configuration names and this process cannot read. */
+void config_note_files(const struct config *c, struct mistakes *notes);
+const char *config_usual_path(void);
 
 #endif

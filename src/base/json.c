@@ -51,6 +51,20 @@ struct json_t *json_parse(const char *bytes, size_t length, struct error *e)
     return document;
 }
 
+struct json_t *json_parse_loose(const char *bytes, size_t length, unsigned *line, struct error *e)
+{
+    json_error_t reason;
+    *line = 1;
+    if (is_too_deep(bytes, length))
+        return error_set(e, ERR_CORRUPT, "JSON is nested deeper than %d", DEPTH_MAX), NULL;
+    json_t *document = json_loadb(length ? bytes : "", length, JSON_ALLOW_NUL, &reason);
+    if (!document) {
+        *line = reason.line > 0 ? (unsigned)reason.line : 1;
+        error_set(e, ERR_CORRUPT, "%s", reason.text);
+    }
+    return document;
+}
+
 void json_free(struct json_t *document)
 {
     json_decref(document);
@@ -95,17 +109,21 @@ const char *json_get_string(const struct json_t *object, const char *key)
 
 bool json_get_integer(const struct json_t *object, const char *key, int64_t *out)
 {
-    const json_t *value = json_object_get(object, key);
-    if (!json_is_integer(value))
-        return false;
-    *out = json_integer_value(value);
-    return true;
+    return json_whole(json_object_get(object, key), out);
 }
 
 const char *json_text(const struct json_t *value)
 {
     const char *text = json_string_value(value);
     return text && strlen(text) == json_string_length(value) ? text : NULL;
+}
+
+bool json_whole(const struct json_t *value, int64_t *out)
+{
+    if (!json_is_integer(value))
+        return false;
+    *out = json_integer_value(value);
+    return true;
 }
 
 size_t json_count(const struct json_t *array)

@@ -11,6 +11,8 @@ tranship_sources += \
     src/base/file.h \
     src/base/json.c \
     src/base/json.h \
+    src/base/json_lines.c \
+    src/base/json_lines.h \
     src/base/log.c \
     src/base/log.h \
     src/base/mailbox.c \

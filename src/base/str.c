@@ -410,3 +410,32 @@ void str_percent_encode(struct str *s, struct slice value, const char *keep)
         }
     }
 }
+
+static int base64_value(char c)
+{
+    static const char alphabet[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const char *at = c ? strchr(alphabet, c) : NULL;
+    return at ? (int)(at - alphabet) : -1;
+}
+
+bool str_base64_decode(struct slice s, char *out, size_t out_bytes, size_t *length)
+{
+    size_t padding = 0, n = 0;
+    unsigned bits = 0;
+    while (padding < 2 && padding < s.length && s.at[s.length - 1 - padding] == '=')
+        padding++;
+    if (s.length % 4 != 0 || s.length / 4 * 3 - padding >= out_bytes)
+        return false;
+    for (size_t i = 0; i < s.length - padding; i++) {
+        int value = base64_value(s.at[i]);
+        if (value < 0)
+            return false;
+        bits = (bits << 6 | (unsigned)value) & 0xFFFFFF;
+        if (i % 4 > 0)
+            out[n++] = (char)(bits >> (6 - i % 4 * 2) & 0xFF);
+    }
+    out[n] = '\0';
+    *length = n;
+    return true;
+}

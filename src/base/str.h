@@ -64,4 +64,8 @@ bool str_percent_decode(struct slice s, char *out, size_t out_bytes);
 /* Appends with everything but unreserved characters (and those in keep) percent-encoded. */
 void str_percent_encode(struct str *s, struct slice value, const char *keep);
 
+/* Decodes padded Base64 (RFC 4648 §4) into out (0-terminated, *length without it). false on
+ * anything else, or too little room. */
+bool str_base64_decode(struct slice s, char *out, size_t out_bytes, size_t *length);
+
 #endif

@@ -138,15 +138,17 @@ int index_find_manifest(struct index_reader *r, const struct digest *d, struct i
 }
 
 int index_find_hold(struct index_reader *r, const char *registry, const char *repository,
-                    const struct digest *d, int64_t *size_bytes, struct error *e)
+                    const struct digest *d, int64_t *size_bytes, bool *is_proven, struct error *e)
 {
     autoquery struct query q = query_start(&r->sql, SQL_FIND_HOLD);
     query_text(&q, registry);
     query_text(&q, repository);
     query_digest(&q, d);
     int got = query_step(&q, e);
-    if (got == 1)
+    if (got == 1) {
         *size_bytes = query_get_integer(&q, 0);
+        *is_proven = query_get_integer(&q, 1) != 0;
+    }
     return got;
 }
 
@@ -321,12 +323,13 @@ static int make_repository(struct index *x, const char *registry, const char *na
 }
 
 static int put_hold(struct index *x, int64_t repository, const struct digest *d, int64_t size_bytes,
-                    struct error *e)
+                    bool is_proven, struct error *e)
 {
     autoquery struct query q = query_start(&x->writer, SQL_PUT_HOLD);
     query_integer(&q, repository);
     query_digest(&q, d);
     query_integer(&q, size_bytes < 0 ? -1 : size_bytes);
+    query_integer(&q, is_proven);
     return query_run(&q, e);
 }
 
@@ -367,8 +370,8 @@ int index_put_manifest(struct index *x, const struct digest *d, const struct man
     bool is_held = registry && repository;
     if (put_manifest_row(x, d, m, e) < 0 || run_with_digest(x, SQL_REMOVE_CHILDREN, d, e) < 0)
         return -1;
-    if (is_held &&
-        (make_repository(x, registry, repository, &id, e) < 0 || put_hold(x, id, d, -1, e) < 0))
+    if (is_held && (make_repository(x, registry, repository, &id, e) < 0 ||
+                    put_hold(x, id, d, -1, true, e) < 0))
         return -1;
     for (size_t i = 0; i < m->child_count; i++) {
         const struct child *c = &m->children[i];
@@ -376,7 +379,7 @@ int index_put_manifest(struct index *x, const struct digest *d, const struct man
             return -1;
         /* A subject may live elsewhere or nowhere: being named as one gives no right to it. */
         if (is_held && c->kind != CHILD_SUBJECT &&
-            put_hold(x, id, &c->digest, c->size_bytes, e) < 0)
+            put_hold(x, id, &c->digest, c->size_bytes, false, e) < 0)
             return -1;
     }
     return 0;
@@ -388,7 +391,7 @@ int index_put_hold(struct index *x, const char *registry, const char *repository
     int64_t id = 0;
     if (make_repository(x, registry, repository, &id, e) < 0)
         return -1;
-    return put_hold(x, id, d, size_bytes, e);
+    return put_hold(x, id, d, size_bytes, true, e);
 }
 
 int index_put_tag(struct index *x, const char *registry, const char *repository, const char *tag,

@@ -38,11 +38,11 @@ struct index_manifest {
 int index_find_manifest(struct index_reader *r, const struct digest *d, struct index_manifest *out,
                         struct error *e);
 
-/* Was this repository seen to hold the digest (fetched or confirmed there, or named by a manifest
- * of its own)? *size_bytes: the size its descriptor gives, -1 unknown. registry and repository are
- * canonical names. */
+/* Was this repository seen to hold the digest: fetched or confirmed there (*is_proven), or only
+ * named by a manifest of its own? *size_bytes: the size its descriptor gives, -1 unknown. registry
+ * and repository are canonical names. */
 int index_find_hold(struct index_reader *r, const char *registry, const char *repository,
-                    const struct digest *d, int64_t *size_bytes, struct error *e);
+                    const struct digest *d, int64_t *size_bytes, bool *is_proven, struct error *e);
 
 struct index_tag {
     struct digest digest;
@@ -84,9 +84,10 @@ int index_put_blob(struct index *x, const struct digest *d, uint64_t size_bytes,
                    struct error *e);
 int index_remove_blob(struct index *x, const struct digest *d, struct error *e);
 /* The manifest's row and its children; and, with a repository (NULL: none), that this repository
- * holds it and all its children but the subject. */
+ * holds it, and that it names all its children but the subject. */
 int index_put_manifest(struct index *x, const struct digest *d, const struct manifest *m,
                        const char *registry, const char *repository, struct error *e);
+/* That it was fetched or confirmed there. */
 int index_put_hold(struct index *x, const char *registry, const char *repository,
                    const struct digest *d, int64_t size_bytes, struct error *e);
 int index_put_tag(struct index *x, const char *registry, const char *repository, const char *tag,

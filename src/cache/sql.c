@@ -39,6 +39,9 @@ static const char *const migrations[] = {
     " checked_at INTEGER NOT NULL, PRIMARY KEY (repository, name)) WITHOUT ROWID;"
     "CREATE TABLE listing (repository INTEGER NOT NULL, kind TEXT NOT NULL, key TEXT NOT NULL,"
     " body BLOB NOT NULL, fetched_at INTEGER NOT NULL, PRIMARY KEY (repository, kind, key));",
+    /* 2: what was fetched or confirmed there, and not only named by a manifest. Of older rows
+     * nobody knows; the upstreams of that time had no private content. */
+    "ALTER TABLE holds ADD COLUMN proven INTEGER NOT NULL DEFAULT 1;",
 };
 #define SCHEMA_VERSION ((int64_t)(sizeof(migrations) / sizeof(migrations[0])))
 

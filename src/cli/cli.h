@@ -5,5 +5,6 @@
 
 /* argv[0] is the command's name. Returns the exit status. */
 int cmd_serve(int argc, char **argv);
+int cmd_check_config(int argc, char **argv);
 
 #endif

@@ -12,6 +12,7 @@ static const struct command {
     const char *sentence;
 } commands[] = {
     {"serve", cmd_serve, "runs the mirror"},
+    {"check-config", cmd_check_config, "tells every mistake of a configuration file"},
 };
 
 enum { COMMAND_COUNT = sizeof commands / sizeof *commands };
@@ -22,7 +23,7 @@ static void print_help(FILE *to)
           "registries.\n\n",
           to);
     for (size_t i = 0; i < COMMAND_COUNT; i++)
-        fprintf(to, "  %-12s %s\n", commands[i].name, commands[i].sentence);
+        fprintf(to, "  %-14s %s\n", commands[i].name, commands[i].sentence);
     fputs("\n  --help, --version; `tranship COMMAND --help` tells a command's options.\n", to);
 }
 

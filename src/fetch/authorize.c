@@ -195,6 +195,7 @@ static void ask(struct timer *t)
                                  .accept = "application/json",
                                  .authorization = basic,
                                  .post_body = form,
+                                 .source = w->source,
                                  .public_only = w->is_public_only,
                                  .plain_http_allowed = w->is_plain_fine,
                                  .on_body = on_body,

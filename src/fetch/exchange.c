@@ -289,6 +289,8 @@ static void send_request(struct exchange *x, const char *credential)
                                  .has_range = x->request.has_range,
                                  .range_first = x->request.range_first,
                                  .range_last = x->request.range_last,
+                                 .source = x->request.source,
+                                 .shows_certificate = !x->is_foreign,
                                  .public_only = x->is_foreign && !x->request.source->is_private,
                                  .plain_http_allowed = strcmp(at.scheme, "http") == 0,
                                  .on_head = on_head,

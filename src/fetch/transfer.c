@@ -282,21 +282,33 @@ static void add_header(struct transfer *t, const char *name, const char *value)
 
 /* libcurl keeps the parsed authorities for the next connection only if there is no folder of them:
  * that saves 19 ms of this thread for each. The default folder repeats the default file. */
-static void set_trust(CURL *c)
+static void set_trust(CURL *c, const struct source_way *way)
 {
     const char *file = getenv("SSL_CERT_FILE"), *folder = getenv("SSL_CERT_DIR");
     const char *usual = curl_version_info(CURLVERSION_NOW)->cainfo;
-    if (file && file[0])
+    bool is_usual = !(file && file[0]);
+    if (!is_usual)
         curl_easy_setopt(c, CURLOPT_CAINFO, file);
+    if (way && way->ca_file) {
+        /* the system's authorities stay, by their folder, for what the source redirects to */
+        curl_easy_setopt(c, CURLOPT_CAINFO, way->ca_file);
+        is_usual = false;
+    }
     if (folder && folder[0])
         curl_easy_setopt(c, CURLOPT_CAPATH, folder);
-    else if (!(file && file[0]) && usual && access(usual, R_OK) == 0)
+    else if (is_usual && usual && access(usual, R_OK) == 0)
         curl_easy_setopt(c, CURLOPT_CAPATH, NULL);
 }
 
 static void set_way(struct transfer *t)
 {
     CURL *c = t->easy;
+    const struct source *s = t->request.source;
+    if (s && t->request.shows_certificate && s->way.client_certificate) {
+        const char *key = s->way.client_key ? s->way.client_key : s->way.client_certificate;
+        curl_easy_setopt(c, CURLOPT_SSLCERT, s->way.client_certificate);
+        curl_easy_setopt(c, CURLOPT_SSLKEY, key);
+    }
     curl_easy_setopt(c, CURLOPT_PROXY, t->proxy ? t->proxy : "");
     curl_easy_setopt(c, CURLOPT_NOPROXY, "");
     if (!t->request.public_only || t->proxy)
@@ -350,7 +362,7 @@ static void prepare(struct transfer *t)
     curl_easy_setopt(c, CURLOPT_WRITEDATA, t);
     curl_easy_setopt(c, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(c, CURLOPT_SHARE, t->fetcher->share);
-    set_trust(c);
+    set_trust(c, r->source ? &r->source->way : NULL);
     if (r->is_head)
         curl_easy_setopt(c, CURLOPT_NOBODY, 1L);
     if (r->post_body)
@@ -392,7 +404,7 @@ static struct transfer *make(struct fetcher *f, const struct transfer_request *r
     t->request = *r;
     t->url = alloc_string(r->url);
     t->shown = slice_dup(slice_sub(slice_of(r->url), 0, strcspn(r->url, "?#")));
-    t->proxy = proxy_for(o);
+    t->proxy = r->source && r->source->way.proxy ? r->source->way.proxy : proxy_for(o);
     t->watch.run = watch;
     t->easy = curl_easy_init();
     if (!t->easy)

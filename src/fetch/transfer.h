@@ -13,6 +13,7 @@
 
 struct error;
 struct fetcher;
+struct source;
 struct transfer;
 
 /* What an answer's headers say. Strings are "" when absent; too long ones are "" too. */
@@ -46,7 +47,9 @@ struct transfer_request {
     const char *post_body;            /* a form to POST; NULL: GET or HEAD */
     bool public_only; /* refuse to connect to private, loopback and link-local addresses, checked on
                          the address */
-    bool plain_http_allowed; /* otherwise an http URL is refused */
+    const struct source *source; /* whose proxy and authorities hold; NULL: the environment's */
+    bool shows_certificate;      /* that source's client certificate, if it has one */
+    bool plain_http_allowed;     /* otherwise an http URL is refused */
     /* Headers complete. 0 goes on, -1 (e filled) stops. For an answer without a body it is called
      * too. */
     int (*on_head)(void *cls, const struct head *head, struct error *e);

@@ -15,6 +15,8 @@ enum freshness_verdict freshness_judge(const struct freshness_rules *r, const st
     if (r->mode == MODE_OFFLINE)
         return f->is_held ? FRESH_SERVE : FRESH_OFFLINE;
     if (f->is_held) {
+        if (f->is_immutable && f->checked_at_ms > 0)
+            return FRESH_SERVE;
         if (is_within(f->checked_at_ms, r->tag_ttl_ms, now_ms))
             return FRESH_SERVE;
         if (is_within(f->failed_at_ms, r->retry_ms, now_ms))

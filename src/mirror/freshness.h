@@ -12,13 +12,13 @@ struct freshness_rules {
     enum mirror_mode mode;
     int64_t tag_ttl_ms;      /* a tag confirmed this lately is not asked again */
     int64_t negative_ttl_ms; /* a 404 is believed this long */
-    int64_t
-        retry_ms; /* after a failed confirmation, the held one is served this long without asking */
+    int64_t retry_ms; /* a failed confirmation: the held one is served this long without asking */
 };
 
 /* All in wall milliseconds; 0: never. */
 struct freshness {
     bool is_held;          /* digest known and its manifest here */
+    bool is_immutable;     /* a tag that never moves: what was confirmed once stays so */
     int64_t checked_at_ms; /* the upstream confirmed it */
     int64_t failed_at_ms;  /* the upstream could not be asked */
     int64_t missing_at_ms; /* the upstream said 404 */
@@ -35,7 +35,7 @@ enum freshness_verdict {
 enum freshness_verdict freshness_judge(const struct freshness_rules *r, const struct freshness *f,
                                        int64_t now_ms);
 
-bool freshness_mode_parse(const char *word,
-                          enum mirror_mode *mode); /* "online" "prefer-cache" "offline" */
+/* "online", "prefer-cache", "offline" */
+bool freshness_mode_parse(const char *word, enum mirror_mode *mode);
 
 #endif

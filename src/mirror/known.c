@@ -20,6 +20,7 @@
 struct hold {
     unsigned references;
     int64_t size_bytes;
+    bool is_proven; /* not only named */
 };
 
 struct known {
@@ -163,37 +164,45 @@ static size_t hold_key(char key[KEY_MAX], const char *registry, const char *repo
     return length + sizeof *d;
 }
 
-static void remember_hold(struct known *k, const char *key, size_t key_bytes, int64_t size_bytes)
+static void remember_hold(struct known *k, const char *key, size_t key_bytes, int64_t size_bytes,
+                          bool is_proven)
 {
+    struct hold *old = is_proven ? NULL : recall_get(k->holds, key, key_bytes);
     struct hold *h = alloc_zero(sizeof *h);
     h->references = 1;
     h->size_bytes = size_bytes;
+    h->is_proven = is_proven || (old && old->is_proven);
+    if (old)
+        hold_down(old);
     recall_put(k->holds, key, key_bytes, h, sizeof *h);
     hold_down(h);
 }
 
 bool known_hold(struct known *k, struct index_reader *r, const char *registry,
-                const char *repository, const struct digest *d, int64_t *size_bytes)
+                const char *repository, const struct digest *d, bool wants_proof,
+                int64_t *size_bytes)
 {
     char key[KEY_MAX];
     size_t n = hold_key(key, registry, repository, d);
     struct hold *h = recall_get(k->holds, key, n);
-    if (h) {
-        *size_bytes = h->size_bytes;
+    bool is_named = h != NULL, is_proven = h && h->is_proven;
+    *size_bytes = h ? h->size_bytes : -1;
+    if (h)
         hold_down(h);
+    if (is_proven || (is_named && !wants_proof))
         return true;
-    }
-    if (!r || index_find_hold(r, registry, repository, d, size_bytes, NULL) != 1)
+    /* Memory forgets; what it says is only named may be proven all the same. */
+    if (!r || index_find_hold(r, registry, repository, d, size_bytes, &is_proven, NULL) != 1)
         return false;
-    remember_hold(k, key, n, *size_bytes);
-    return true;
+    remember_hold(k, key, n, *size_bytes, is_proven);
+    return is_proven || !wants_proof;
 }
 
 void known_put_hold(struct known *k, const char *registry, const char *repository,
                     const struct digest *d, int64_t size_bytes, bool is_durable)
 {
     char key[KEY_MAX];
-    remember_hold(k, key, hold_key(key, registry, repository, d), size_bytes);
+    remember_hold(k, key, hold_key(key, registry, repository, d), size_bytes, true);
     if (is_durable)
         ledger_put_hold(k->ledger, registry, repository, d, size_bytes);
 }
@@ -266,6 +275,14 @@ void known_fail_note(struct known *k, const char *registry, const char *reposito
     known_put_note(k, registry, repository, reference, n);
 }
 
+static void name_child(struct known *k, const char *registry, const char *repository,
+                       const struct child *child)
+{
+    char key[KEY_MAX];
+    remember_hold(k, key, hold_key(key, registry, repository, &child->digest), child->size_bytes,
+                  false);
+}
+
 struct content *known_put_manifest(struct known *k, const char *registry, const char *repository,
                                    const char *tag, const struct pulled *p)
 {
@@ -274,7 +291,7 @@ struct content *known_put_manifest(struct known *k, const char *registry, const 
     for (size_t i = 0; i < p->manifest->child_count; i++) {
         const struct child *child = &p->manifest->children[i];
         if (child->kind != CHILD_SUBJECT)
-            known_put_hold(k, registry, repository, &child->digest, child->size_bytes, false);
+            name_child(k, registry, repository, child);
     }
     known_put_content(k, c); /* after the holds: see mirror.c */
     ledger_publish_manifest(k->ledger, &p->digest, p->bytes, (size_t)p->size_bytes, p->manifest,

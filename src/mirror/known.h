@@ -30,10 +30,13 @@ struct content *known_content(struct known *k, struct index_reader *r, const str
                               bool as_manifest);
 void known_put_content(struct known *k, struct content *c); /* memory only */
 
-/* Was this repository seen to hold that digest? *size_bytes -1 if no descriptor told. */
+/* Was this repository seen to hold that digest? wants_proof: being named by a manifest of its own
+ * is not enough. *size_bytes, in any case, is what a descriptor told, or -1. */
 bool known_hold(struct known *k, struct index_reader *r, const char *registry,
-                const char *repository, const struct digest *d, int64_t *size_bytes);
-/* is_durable: the ledger writes it too (a publish does so by itself). */
+                const char *repository, const struct digest *d, bool wants_proof,
+                int64_t *size_bytes);
+/* That it was fetched or confirmed there. is_durable: the ledger writes it too (a publish does so
+ * by itself). */
 void known_put_hold(struct known *k, const char *registry, const char *repository,
                     const struct digest *d, int64_t size_bytes, bool is_durable);
 

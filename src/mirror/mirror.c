@@ -125,8 +125,11 @@ static struct answer *ask_tag(struct mirror *m, struct index_reader *r, const st
             c = known_content(m->known, r, &n->digest, true);
         fresh.is_held = c || (a->is_head && n->size_bytes > 0);
     }
-    enum freshness_verdict verdict =
-        freshness_judge(&m->options.rules, &fresh, clock_wall_s() * 1000);
+    fresh.is_immutable = upstream_is_immutable_tag(a->upstream, a->tag);
+    struct freshness_rules rules = m->options.rules;
+    if (a->upstream->tag_ttl_ms >= 0)
+        rules.tag_ttl_ms = a->upstream->tag_ttl_ms;
+    enum freshness_verdict verdict = freshness_judge(&rules, &fresh, clock_wall_s() * 1000);
     char key[KEY_MAX];
     snprintf(key, sizeof key, "tag %s %s %s:%s", a->is_head ? "head" : "get", registry,
              a->repository, a->tag);
@@ -173,7 +176,8 @@ static struct answer *ask_digest(struct mirror *m, struct index_reader *r, const
     char key[KEY_MAX], text[DIGEST_TEXT_MAX];
     bool is_manifest = a->kind == ASK_MANIFEST;
     auto_unref(content) struct content *c = known_content(m->known, r, &a->digest, is_manifest);
-    bool holds = known_hold(m->known, r, a->upstream->registry, a->repository, &a->digest, &size);
+    bool holds = known_hold(m->known, r, a->upstream->registry, a->repository, &a->digest,
+                            upstream_has_credentials(a->upstream), &size);
     if (c && holds)
         return content_answer(take(c), CACHE_HIT, 0);
     if (m->options.rules.mode == MODE_OFFLINE)

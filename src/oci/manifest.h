@@ -38,10 +38,9 @@ struct child {
 struct manifest {
     char media_type[MEDIA_TYPE_MAX + 1];
     bool is_index;
-    char *artifact_type; /* its own, else the config's media type; "" for an index without one */
-    char *annotations;   /* compact JSON object or "" */
-    struct child
-        *children; /* subject included; descriptors with an algorithm we cannot verify left out */
+    char *artifact_type;    /* its own, else the config's media type; "" for an index without one */
+    char *annotations;      /* compact JSON object or "" */
+    struct child *children; /* the subject too; none of an algorithm that nobody here can verify */
     size_t child_count;
 };
 

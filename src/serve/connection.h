@@ -13,6 +13,7 @@
 struct connection {
     TAILQ_ENTRY(connection) next; /* its worker's */
     int fd;                       /* libmicrohttpd's, which closes it */
+    enum { CERTIFICATE_UNSEEN, CERTIFICATE_GOOD, CERTIFICATE_NONE } certificate;
     /* private */
     int64_t due_ms;        /* the next whole request; INT64_MAX while one is under way */
     int64_t idle_since_ms; /* since the last answer */

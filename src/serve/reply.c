@@ -63,6 +63,8 @@ enum MHD_Result reply_error(struct request *r, const struct error *e)
     unsigned status = (unsigned)error_http_status(e->kind);
     add(response, "Content-Type", "application/json");
     add(response, "Cache-Control", "no-cache");
+    if (status == 401)
+        add(response, "WWW-Authenticate", "Basic realm=\"tranship\", charset=\"UTF-8\"");
     if (status == 405)
         add(response, "Allow", "GET, HEAD");
     if (status == 503) {

@@ -121,14 +121,16 @@ static bool is_ambiguous(struct MHD_Connection *c)
     return count > 1;
 }
 
-enum MHD_Result request_admit(struct request *r, bool is_over_rate)
+enum MHD_Result request_admit(struct request *r, const struct error *objection)
 {
     if (is_ambiguous(r->connection))
         return refuse(r, ERR_USAGE, "the request states the length of its body twice");
     if (!r->is_head && strcmp(r->method, "GET") != 0)
         return refuse(r, ERR_UNSUPPORTED, "this is a mirror: it answers GET and HEAD only");
-    if (is_over_rate)
-        return refuse(r, ERR_BUSY, "too many requests on this connection");
+    if (objection) {
+        r->objection = alloc_zero(sizeof *objection);
+        *r->objection = *objection;
+    }
     return MHD_YES;
 }
 
@@ -153,6 +155,8 @@ static enum MHD_Result dispatch(struct request *r)
 enum MHD_Result request_answer(struct request *r, const char *target)
 {
     struct error e;
+    if (r->objection)
+        return reply_error(r, r->objection);
     if (!r->has_begun && route_parse(slice_of(target), &r->route, &e) < 0)
         return reply_error(r, &e);
     r->has_begun = true;
@@ -186,6 +190,7 @@ void request_end(struct request *r, bool is_whole)
     write_log(r, is_whole);
     if (r->answer)
         answer_unref(r->answer);
+    free(r->objection);
     free(r->target);
     free(r);
 }

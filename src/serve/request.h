@@ -43,6 +43,7 @@ struct request {
     char ns[256];                        /* as sent; "" */
     char prefix[256];                    /* "ghcr.io/" if the path named the registry; "" */
     bool is_head, has_begun, has_reply, joined, asked_again;
+    struct error *objection; /* NULL: none */
     struct answer *answer;
     struct waiter waiter;
     /* for the log */
@@ -56,8 +57,9 @@ struct request {
 struct request *request_new(struct MHD_Connection *c, const struct desk *d, uint64_t id,
                             const char *method, const char *target);
 /* Looks at what can be refused before a body is read: what would let the next request be misread,
- * other methods than GET and HEAD, too many requests (is_over_rate). */
-enum MHD_Result request_admit(struct request *r, bool is_over_rate);
+ * other methods than GET and HEAD. Both end the connection. objection: whatever else speaks against
+ * it (NULL: nothing); it is answered with that later, and the connection goes on. */
+enum MHD_Result request_admit(struct request *r, const struct error *objection);
 /* Answers it, or goes on answering it after a suspension. */
 enum MHD_Result request_answer(struct request *r, const char *target);
 /* Writes its log line and frees it. is_whole: all of its answer went out. */

@@ -31,8 +31,7 @@ struct route {
     char before[256]; /* what stands before /v2: "ghcr.io" in /ghcr.io/v2/…; "" usually */
     char name[REPOSITORY_MAX + 1]; /* valid by grammar */
     char tag[TAG_MAX + 1];         /* "" if by digest */
-    struct digest
-        digest; /* algorithm 0: a tag, or an algorithm that nobody here can verify (has_digest) */
+    struct digest digest; /* algorithm 0: a tag, or one that nobody here can verify (has_digest) */
     bool has_digest;
 };
 

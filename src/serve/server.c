@@ -8,8 +8,10 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "cache/index.h"
+#include "serve/access.h"
 #include "serve/listen.h"
 #include "serve/request.h"
+#include "serve/tls.h"
 #include "serve/worker.h"
 
 enum { MAX_ADDRESSES = 16 };
@@ -17,6 +19,8 @@ enum { MAX_ADDRESSES = 16 };
 struct server {
     struct server_options options;
     struct hall hall;
+    struct tls *tls;
+    struct access *access;
     struct worker **workers;
     size_t worker_count;
     struct listen_address addresses[MAX_ADDRESSES];
@@ -71,6 +75,27 @@ static int add_worker(struct server *s, struct desk *d, struct index *x, struct 
     return 0;
 }
 
+static int load_rules(struct server *s, struct error *e)
+{
+    const struct server_options *o = &s->options;
+    const struct access_options rules = {.users = o->access_users,
+                                         .networks = o->access_networks,
+                                         .needs_certificate = o->access_client_ca != NULL};
+    if (!o->tls_certificate != !o->tls_key)
+        return error_set(e, ERR_USAGE, "HTTPS takes both a certificate and its key");
+    if (o->access_client_ca && !o->tls_certificate)
+        return error_set(e, ERR_USAGE,
+                         "client certificates need HTTPS: a certificate and a key of this server");
+    if (o->tls_certificate &&
+        !(s->tls = tls_load(o->tls_certificate, o->tls_key, o->access_client_ca, e)))
+        return -1;
+    if (!(s->access = access_load(&rules, e)))
+        return -1;
+    s->hall.tls = s->tls;
+    s->hall.access = s->access;
+    return 0;
+}
+
 struct server *server_start(const struct server_options *o, struct mirror *m, struct upstreams *u,
                             struct index *x, struct error *e)
 {
@@ -79,7 +104,9 @@ struct server *server_start(const struct server_options *o, struct mirror *m, st
     s->hall.options = &s->options;
     s->workers = alloc_array(o->threads, sizeof(struct worker *));
     struct desk d = {.mirror = m, .upstreams = u, .is_stopping = &s->hall.is_stopping};
-    int failed = resolve_all(s, e);
+    int failed = load_rules(s, e);
+    if (!failed)
+        failed = resolve_all(s, e);
     for (unsigned i = 0; i < o->threads && !failed; i++)
         failed = add_worker(s, &d, x, e);
     if (failed) {
@@ -117,6 +144,8 @@ void server_stop(struct server *s)
         worker_stop(s->workers[i]);
     for (size_t i = 0; i < s->address_count; i++)
         free(s->printed[i]);
+    tls_free(s->tls);
+    access_free(s->access);
     free(s->workers);
     free(s);
 }

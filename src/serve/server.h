@@ -23,6 +23,10 @@ struct server_options {
                                    whole request */
     int64_t send_timeout_ms;    /* without progress while answering */
     unsigned max_request_rate;  /* requests a second on one connection; 0: any */
+    const char *tls_certificate, *tls_key; /* PEM files: HTTPS on all addresses; NULL: HTTP */
+    const char *access_client_ca;          /* PEM file: clients need a certificate; with TLS only */
+    const char *access_users;              /* a file of htpasswd; NULL: none is asked for */
+    char *const *access_networks;          /* NULL-ended; NULL: all */
 };
 
 /* Binds, listens, starts the threads: requests are answered from here on. Borrows all but the

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Manifests and blobs, and how a request finds its registry: ?ns=, what stands before /v2, the
- * first component of the name, else the default. A closed world: what is not configured is answered
- * here and never dialled. */
+ * Manifests and blobs, and how a request finds its registry: the host that it was sent to, ?ns=,
+ * what stands before /v2, the first component of the name, else the default. They may repeat each
+ * other, never contradict. A closed world: what is not configured is answered here and never
+ * dialled. */
 #include <stdio.h>
 #include <string.h>
 
@@ -11,11 +12,26 @@
 #include "serve/request.h"
 #include "upstream/upstream.h"
 
-static int unknown_registry(struct request *r, const char *name, struct error *e)
+/* The request says, in some way, that it means this registry. */
+static int choose(struct request *r, struct upstream *u, const char *said, struct error *e)
 {
-    (void)r;
-    return error_set(e, ERR_NAME_UNKNOWN,
-                     "the registry \"%.100s\" is not one that this mirror serves", name);
+    if (!u)
+        return error_set(e, ERR_NAME_UNKNOWN,
+                         "the registry \"%.100s\" is not one that this mirror serves", said);
+    /* by name: the two may come from before and after a new configuration */
+    if (r->upstream && strcmp(r->upstream->registry, u->registry) != 0)
+        return error_set(e, ERR_NAME_INVALID,
+                         "the request names two registries, %s and %s (by host, ns or path)",
+                         r->upstream->registry, u->registry);
+    r->upstream = u;
+    return 0;
+}
+
+static int choose_by_host(struct request *r, struct error *e)
+{
+    const char *host = request_header(r, "Host");
+    struct upstream *u = host ? upstreams_find_host(r->desk->upstreams, slice_of(host)) : NULL;
+    return u ? choose(r, u, host, e) : 0;
 }
 
 static int choose_by_ns(struct request *r, struct error *e)
@@ -27,27 +43,30 @@ static int choose_by_ns(struct request *r, struct error *e)
         r->ns[0] = 0;
         return error_set(e, ERR_NAME_INVALID, "the ns argument is badly encoded or too long");
     }
-    r->upstream = upstreams_find(r->desk->upstreams, slice_of(r->ns));
-    return r->upstream ? 0 : unknown_registry(r, r->ns, e);
+    return choose(r, upstreams_find(r->desk->upstreams, slice_of(r->ns)), r->ns, e);
 }
 
-/* `named` came from the path; it may repeat what ns says, never contradict it. */
 static int choose_by_path(struct request *r, const char *named, struct error *e)
 {
-    struct upstream *u = upstreams_find(r->desk->upstreams, slice_of(named));
-    if (!u)
-        return unknown_registry(r, named, e);
-    if (r->upstream && r->upstream != u)
-        return error_set(e, ERR_NAME_INVALID, "the path names the registry %s, the ns argument %s",
-                         u->registry, r->ns);
-    r->upstream = u;
-    return 0;
+    return choose(r, upstreams_find(r->desk->upstreams, slice_of(named)), named, e);
+}
+
+static int check_allowed(const struct request *r, struct error *e)
+{
+    const char *rule;
+    if (upstream_allows(r->upstream, r->repository, &rule))
+        return 0;
+    if (rule[0])
+        return error_set(e, ERR_DENIED, "%s: this mirror's deny list for %s has \"%.100s\"",
+                         r->repository, r->upstream->registry, rule);
+    return error_set(e, ERR_DENIED, "%s: nothing in this mirror's allow list for %s matches it",
+                     r->repository, r->upstream->registry);
 }
 
 static int resolve(struct request *r, struct error *e)
 {
     struct slice name = slice_of(r->route.name), first, rest;
-    if (choose_by_ns(r, e) < 0)
+    if (choose_by_host(r, e) < 0 || choose_by_ns(r, e) < 0)
         return -1;
     if (slice_ends(slice_of(r->route.before), "/v2") ||
         slice_starts(slice_of(r->route.before), "v2/"))
@@ -76,7 +95,7 @@ static int resolve(struct request *r, struct error *e)
                  (int)name.length, name.at) >= (int)sizeof r->repository)
         return error_set(e, ERR_NAME_INVALID, "the repository name is longer than %d bytes",
                          REPOSITORY_MAX);
-    return 0;
+    return check_allowed(r, e);
 }
 
 static int ask(struct request *r, struct error *e)

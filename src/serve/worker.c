@@ -23,9 +23,11 @@
 #include "base/metrics.h"
 #include "base/thread.h"
 #include "cache/index.h"
+#include "serve/access.h"
 #include "serve/connection.h"
 #include "serve/request.h"
 #include "serve/server.h"
+#include "serve/tls.h"
 
 enum {
     TICK_MS = 1000,
@@ -48,7 +50,8 @@ struct worker {
     TAILQ_HEAD(, connection) connections;
     uint64_t next_id;
     int64_t next_tick_ms;
-    bool is_deaf;           /* out of descriptors: accepts nothing until the next tick */
+    bool is_deaf; /* out of descriptors: accepts nothing until the next tick */
+    struct access_memory *memory;
     unsigned busy;          /* atomic */
     bool is_quiet, is_over; /* atomic: asked to quiesce, to end */
     struct mutex mutex;     /* guards has_closed */
@@ -157,6 +160,36 @@ static struct connection *connection_of(struct MHD_Connection *c)
     return MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
 }
 
+static bool has_certificate(struct worker *w, struct MHD_Connection *c, struct connection *conn)
+{
+    if (conn->certificate == CERTIFICATE_UNSEEN && access_wants_certificate(w->hall->access))
+        conn->certificate =
+            w->hall->tls && tls_has_client_certificate(c) ? CERTIFICATE_GOOD : CERTIFICATE_NONE;
+    return conn->certificate == CERTIFICATE_GOOD;
+}
+
+/* What probes of its own machine ask; it says nothing but that there is a mirror. */
+static bool is_open_to_all(const char *path)
+{
+    return strcmp(path, "/healthz") == 0 || strcmp(path, "/readyz") == 0;
+}
+
+/* What speaks against this request, whatever it asks: 0, or -1 and why. */
+static int object(struct worker *w, struct MHD_Connection *c, struct connection *conn,
+                  const char *path, struct error *e)
+{
+    int64_t now_ms = clock_mono_ms();
+    if (connection_is_over_rate(conn, w->hall->options->max_request_rate, now_ms))
+        return error_set(e, ERR_BUSY, "too many requests on this connection");
+    if (is_open_to_all(path))
+        return 0;
+    struct visitor v = {
+        .address = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr,
+        .has_certificate = has_certificate(w, c, conn),
+        .authorization = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Authorization")};
+    return access_check(w->hall->access, w->memory, &v, now_ms, e);
+}
+
 static enum MHD_Result handle(void *cls, struct MHD_Connection *c, const char *url,
                               const char *method, const char *version, const char *upload,
                               size_t *upload_bytes, void **state)
@@ -173,9 +206,8 @@ static enum MHD_Result handle(void *cls, struct MHD_Connection *c, const char *u
     connection_begin_request(conn, method, url);
     __atomic_store_n(&w->busy, w->busy + 1, __ATOMIC_RELAXED);
     *state = r = request_new(c, &w->desk, w->next_id++, method, url);
-    bool is_over_rate =
-        connection_is_over_rate(conn, w->hall->options->max_request_rate, clock_mono_ms());
-    return request_admit(r, is_over_rate);
+    struct error objection;
+    return request_admit(r, object(w, c, conn, url, &objection) < 0 ? &objection : NULL);
 }
 
 static void completed(void *cls, struct MHD_Connection *c, void **state,
@@ -266,12 +298,23 @@ static void mhd_log(void *cls, const char *format, va_list arguments)
 static int start_daemon(struct worker *w, struct error *e)
 {
     const struct server_options *o = w->hall->options;
+    const struct tls *tls = w->hall->tls;
+    unsigned flags =
+        MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+    const struct MHD_OptionItem none = {MHD_OPTION_END, 0, NULL};
+    struct MHD_OptionItem https[4] = {none, none, none, none};
+    if (tls) {
+        flags |= MHD_USE_TLS;
+        https[0] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_CERT, 0, tls->certificate};
+        https[1] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_KEY, 0, tls->key};
+        if (tls->client_ca)
+            https[2] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_TRUST, 0, tls->client_ca};
+    }
     w->buffer_bytes = o->max_header_bytes + POOL_OVERHEAD;
     w->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0,
-        NULL, NULL, handle, w, MHD_OPTION_EXTERNAL_LOGGER, mhd_log, NULL,
-        MHD_OPTION_CONNECTION_LIMIT, o->max_connections, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        w->buffer_bytes, MHD_OPTION_CONNECTION_TIMEOUT,
+        flags, 0, NULL, NULL, handle, w, MHD_OPTION_EXTERNAL_LOGGER, mhd_log, NULL,
+        MHD_OPTION_ARRAY, https, MHD_OPTION_CONNECTION_LIMIT, o->max_connections,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, w->buffer_bytes, MHD_OPTION_CONNECTION_TIMEOUT,
         (unsigned)((o->send_timeout_ms + 999) / 1000), MHD_OPTION_NOTIFY_COMPLETED, completed, w,
         MHD_OPTION_NOTIFY_CONNECTION, notify, w, MHD_OPTION_UNESCAPE_CALLBACK, leave_encoded, NULL,
         MHD_OPTION_END);
@@ -293,6 +336,7 @@ static void release(struct worker *w)
         close(w->epoll);
     if (w->wake >= 0)
         close(w->wake);
+    access_memory_free(w->memory);
     free(w->sockets);
     free(w);
 }
@@ -317,6 +361,7 @@ struct worker *worker_start(struct hall *h, const struct desk *d, const int *soc
     struct worker *w = alloc_zero(sizeof *w);
     w->hall = h;
     w->desk = *d;
+    w->memory = access_memory_new();
     w->epoll = w->wake = -1;
     w->sockets = alloc_array(count, sizeof *sockets);
     memcpy(w->sockets, sockets, count * sizeof *sockets);

@@ -15,6 +15,8 @@ struct desk;
 /* What all workers of a server share. */
 struct hall {
     const struct server_options *options;
+    const struct tls *tls; /* NULL: plain HTTP */
+    const struct access *access;
     bool is_stopping;     /* atomic: no more requests */
     unsigned connections; /* atomic: of all workers */
 };

@@ -14,15 +14,30 @@
 #include "base/error.h"
 #include "oci/reference.h"
 
-struct upstreams {
-    struct upstream **all;
+struct table {
+    struct upstream **all; /* borrowed from the pool */
     size_t count;
     size_t chosen; /* the default */
+    struct table *retired;
 };
+
+/* A reader takes `now` once a lookup; a table is not changed after it was shared. */
+struct upstreams {
+    struct table *now;      /* atomic */
+    struct upstream **pool; /* everyone that ever was, owned */
+    size_t pool_count;
+};
+
+static const struct table *table_of(const struct upstreams *u)
+{
+    return __atomic_load_n(&u->now, __ATOMIC_ACQUIRE);
+}
 
 struct upstreams *upstreams_new(void)
 {
-    return alloc_zero(sizeof(struct upstreams));
+    struct upstreams *u = alloc_zero(sizeof *u);
+    u->now = alloc_zero(sizeof *u->now);
+    return u;
 }
 
 static void free_list(char **list)
@@ -32,11 +47,25 @@ static void free_list(char **list)
     free(list);
 }
 
+static void free_way(struct source_way *w)
+{
+    free((char *)w->proxy);
+    free((char *)w->ca_file);
+    free((char *)w->client_certificate);
+    free((char *)w->client_key);
+}
+
+static char *copy_text(const char *text)
+{
+    return text && text[0] ? alloc_string(text) : NULL;
+}
+
 static void free_upstream(struct upstream *u)
 {
     for (size_t i = 0; i < u->source_count; i++) {
         free(u->sources[i].username);
         free(u->sources[i].password);
+        free_way(&u->sources[i].way);
     }
     free(u->sources);
     free_list(u->hosts);
@@ -48,9 +77,14 @@ static void free_upstream(struct upstream *u)
 
 void upstreams_free(struct upstreams *u)
 {
-    for (size_t i = 0; i < u->count; i++)
-        free_upstream(u->all[i]);
-    free(u->all);
+    for (struct table *t = u->now, *next; t; t = next) {
+        next = t->retired;
+        free(t->all);
+        free(t);
+    }
+    for (size_t i = 0; i < u->pool_count; i++)
+        free_upstream(u->pool[i]);
+    free(u->pool);
     free(u);
 }
 
@@ -175,13 +209,24 @@ static int fill(struct upstream *new, const struct upstreams *u, const struct up
         return error_set(e, ERR_USAGE, "\"%s\" is no registry's name", o->registry);
     if (upstreams_find(u, slice_of(new->registry)))
         return error_set(e, ERR_USAGE, "the registry %s is there twice", new->registry);
-    for (size_t i = 0; o->mirrors && o->mirrors[i]; i++)
-        if (add_source(new, o->mirrors[i], NULL, NULL, e) < 0)
+    for (size_t i = 0; o->mirrors && o->mirrors[i]; i++) {
+        const struct source_credential none = {0}, *c = o->mirror_credentials
+                                                            ? &o->mirror_credentials[i]
+                                                            : &none;
+        if (add_source(new, o->mirrors[i], c->username, c->password, e) < 0)
             return -1;
+    }
     if (add_source(new, o->origin, o->username, o->password, e) < 0)
         return -1;
-    for (size_t i = 0; i < new->source_count; i++)
-        health_init(&new->sources[i].health, i + 1 == new->source_count);
+    for (size_t i = 0; i < new->source_count; i++) {
+        struct source_way *way = &new->sources[i].way;
+        bool is_origin = i + 1 == new->source_count;
+        health_init(&new->sources[i].health, is_origin);
+        way->proxy = copy_text(o->way.proxy);
+        way->ca_file = copy_text(o->way.ca_file);
+        way->client_certificate = is_origin ? copy_text(o->way.client_certificate) : NULL;
+        way->client_key = is_origin ? copy_text(o->way.client_key) : NULL;
+    }
     for (size_t i = 0; o->hosts && o->hosts[i]; i++)
         if (upstreams_find_host(u, slice_of(o->hosts[i])))
             return error_set(e, ERR_USAGE, "the host %s belongs to two registries", o->hosts[i]);
@@ -201,58 +246,139 @@ int upstreams_add(struct upstreams *u, const struct upstream_options *o, struct 
         free_upstream(new);
         return -1;
     }
-    u->all = alloc_grow(u->all, u->count + 1, sizeof(struct upstream *));
-    u->all[u->count++] = new;
+    struct table *t = u->now;
+    u->pool = alloc_grow(u->pool, u->pool_count + 1, sizeof(struct upstream *));
+    u->pool[u->pool_count++] = new;
+    t->all = alloc_grow(t->all, t->count + 1, sizeof(struct upstream *));
+    t->all[t->count++] = new;
     return 0;
+}
+
+static bool same_text(const char *a, const char *b)
+{
+    return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+static bool same_list(char *const *a, char *const *b)
+{
+    if (!a || !b)
+        return a == b;
+    for (; *a && *b; a++, b++)
+        if (strcmp(*a, *b) != 0)
+            return false;
+    return !*a && !*b;
+}
+
+/* By what is configured; what was learnt does not count. */
+static bool is_same(const struct upstream *a, const struct upstream *b)
+{
+    if (strcmp(a->registry, b->registry) != 0 || a->source_count != b->source_count ||
+        a->resolves_anywhere != b->resolves_anywhere || a->tag_ttl_ms != b->tag_ttl_ms ||
+        !same_list(a->hosts, b->hosts) || !same_list(a->allow, b->allow) ||
+        !same_list(a->deny, b->deny) || !same_list(a->immutable_tags, b->immutable_tags))
+        return false;
+    for (size_t i = 0; i < a->source_count; i++) {
+        const struct source *s = &a->sources[i], *t = &b->sources[i];
+        if (strcmp(s->url, t->url) != 0 || !same_text(s->username, t->username) ||
+            !same_text(s->password, t->password) || !same_text(s->way.proxy, t->way.proxy) ||
+            !same_text(s->way.ca_file, t->way.ca_file) ||
+            !same_text(s->way.client_certificate, t->way.client_certificate) ||
+            !same_text(s->way.client_key, t->way.client_key))
+            return false;
+    }
+    return true;
+}
+
+/* The one of the pool that is configured alike, or new itself, which the pool then owns. */
+static struct upstream *adopt(struct upstreams *u, struct upstream *new)
+{
+    for (size_t i = 0; i < u->pool_count; i++)
+        if (is_same(u->pool[i], new)) {
+            free_upstream(new);
+            return u->pool[i];
+        }
+    u->pool = alloc_grow(u->pool, u->pool_count + 1, sizeof(struct upstream *));
+    return u->pool[u->pool_count++] = new;
+}
+
+bool upstreams_replace(struct upstreams *u, struct upstreams *new)
+{
+    struct table *old = u->now, *t = new->now;
+    bool is_changed = t->count != old->count || t->chosen != old->chosen;
+    for (size_t i = 0; i < t->count; i++) {
+        t->all[i] = adopt(u, t->all[i]);
+        is_changed = is_changed || t->all[i] != old->all[i];
+    }
+    new->pool_count = 0; /* adopted or freed, all of them */
+    if (is_changed) {
+        new->now = NULL;
+        t->retired = old;
+        __atomic_store_n(&u->now, t, __ATOMIC_RELEASE);
+    }
+    upstreams_free(new);
+    return is_changed;
 }
 
 struct upstream *upstreams_find(const struct upstreams *u, struct slice registry)
 {
     char name[256];
+    const struct table *t = table_of(u);
     if (!reference_registry(registry, name, sizeof name))
         return NULL;
-    for (size_t i = 0; i < u->count; i++)
-        if (strcmp(u->all[i]->registry, name) == 0)
-            return u->all[i];
+    for (size_t i = 0; i < t->count; i++)
+        if (strcmp(t->all[i]->registry, name) == 0)
+            return t->all[i];
     return NULL;
 }
 
 struct upstream *upstreams_find_host(const struct upstreams *u, struct slice host)
 {
     struct slice name = host, port;
+    const struct table *t = table_of(u);
     /* "[::1]:5000" is cut at its port, "[::1]" is not */
     if (slice_cut_last(host, ':', &name, &port) && memchr(port.at, ']', port.length))
         name = host;
-    for (size_t i = 0; i < u->count; i++)
-        for (char *const *h = u->all[i]->hosts; h && *h; h++)
+    for (size_t i = 0; i < t->count; i++)
+        for (char *const *h = t->all[i]->hosts; h && *h; h++)
             if ((strlen(*h) == name.length && strncasecmp(*h, name.at, name.length) == 0) ||
                 (strlen(*h) == host.length && strncasecmp(*h, host.at, host.length) == 0))
-                return u->all[i];
+                return t->all[i];
     return NULL;
 }
 
 struct upstream *upstreams_default(const struct upstreams *u)
 {
-    return u->count > 0 ? u->all[u->chosen] : NULL;
+    const struct table *t = table_of(u);
+    return t->count > 0 ? t->all[t->chosen] : NULL;
 }
 
 bool upstreams_choose_default(struct upstreams *u, const char *registry)
 {
+    const struct table *t = table_of(u);
     const struct upstream *wanted = upstreams_find(u, slice_of(registry));
-    for (size_t i = 0; wanted && i < u->count; i++)
-        if (u->all[i] == wanted)
-            u->chosen = i;
+    for (size_t i = 0; wanted && i < t->count; i++)
+        if (t->all[i] == wanted)
+            u->now->chosen = i;
     return wanted != NULL;
 }
 
 struct upstream *upstreams_at(const struct upstreams *u, size_t i)
 {
-    return i < u->count ? u->all[i] : NULL;
+    const struct table *t = table_of(u);
+    return i < t->count ? t->all[i] : NULL;
 }
 
 struct source *upstream_origin(const struct upstream *u)
 {
     return &u->sources[u->source_count - 1];
+}
+
+bool upstream_has_credentials(const struct upstream *u)
+{
+    for (size_t i = 0; i < u->source_count; i++)
+        if (u->sources[i].username)
+            return true;
+    return false;
 }
 
 static const char *matching(char *const *globs, const char *text)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * A registry and how to reach it: its canonical name, its mirrors and its origin, the credentials
- * configured for it, what of it may be served. No I/O. The table is built at start and then read
- * only; what is learnt of a source belongs to the fetch thread. A closed world: a name that is not
- * in the table is never dialled. */
+ * configured for it, what of it may be served. No I/O. The table is built at start, then replaced
+ * as a whole or left alone; what is learnt of a source belongs to the fetch thread. A closed world:
+ * a name that is not in the table is never dialled. */
 #ifndef UPSTREAM_UPSTREAM_H
 #define UPSTREAM_UPSTREAM_H
 
@@ -18,11 +18,19 @@ struct error;
 
 enum { SOURCES_MAX = 32 }; /* of one registry */
 
+/* How a source is reached, if not as every host is; NULL: nothing special. */
+struct source_way {
+    const char *proxy;   /* SCHEME://HOST:PORT, in the place of the environment's */
+    const char *ca_file; /* authorities besides the system's */
+    const char *client_certificate, *client_key; /* shown to the source itself, to no other host */
+};
+
 /* One place that has a registry's content: a mirror of it, or its origin. */
 struct source {
     char url[512];  /* scheme://host[:port][/prefix], no trailing slash */
     char *username; /* NULL: anonymous */
     char *password;
+    struct source_way way; /* owned strings */
     /* below: the fetch thread's */
     bool is_private; /* it lives in a private or loopback range: redirects there are fine */
     struct challenge challenge; /* the last one seen, scheme NONE until then */
@@ -41,12 +49,19 @@ struct upstream {
     char **immutable_tags; /* globs on tags that never move once seen */
 };
 
+/* NULL: anonymous. */
+struct source_credential {
+    const char *username, *password;
+};
+
 /* What is configured of a registry. Lists are NULL-ended, or NULL for none; strings are copied. */
 struct upstream_options {
     const char *registry;
     const char *origin;
     char *const *mirrors;
-    const char *username, *password; /* the origin's; NULL: anonymous */
+    const struct source_credential *mirror_credentials; /* one a mirror; or NULL: all anonymous */
+    const char *username, *password;                    /* the origin's; NULL: anonymous */
+    struct source_way way; /* its client certificate is for the origin alone, the rest for all */
     bool resolves_anywhere;
     int64_t tag_ttl_ms; /* -1: the mirror's own */
     char *const *hosts, *const *allow, *const *deny, *const *immutable_tags;
@@ -54,21 +69,29 @@ struct upstream_options {
 
 struct upstreams;
 struct upstreams *upstreams_new(void);
-void upstreams_free(struct upstreams *u);
-/* Adds one; URLs must be http(s) with a host, without user, query or fragment; names and hosts are
- * there once, at most SOURCES_MAX sources (ERR_USAGE names what is wrong). */
+void upstreams_free(struct upstreams *u); /* and every upstream that ever was in it */
+/* Adds one, before the table is shared; URLs must be http(s) with a host, without user, query or
+ * fragment; names and hosts are there once, sources at most SOURCES_MAX
+ * (ERR_USAGE names what is wrong). */
 int upstreams_add(struct upstreams *u, const struct upstream_options *o, struct error *e);
+/* Puts another table in the place of this one, all at once for the lookups below, which any thread
+ * may be making; takes over (and frees) new. An upstream that is configured as before stays the
+ * same object, with what was learnt of it; all that went lives on until upstreams_free, for who is
+ * using it. false: nothing was different. From one thread at a time. */
+bool upstreams_replace(struct upstreams *u, struct upstreams *new);
 /* By any alias that a client may use. NULL: not ours. */
 struct upstream *upstreams_find(const struct upstreams *u, struct slice registry);
 /* By a Host header, with or without its port. NULL: no registry has that virtual host. */
 struct upstream *upstreams_find_host(const struct upstreams *u, struct slice host);
 /* The one that names without a registry mean: the first added, unless another was chosen. */
 struct upstream *upstreams_default(const struct upstreams *u);
-/* false if there is no such registry */
+/* false if there is no such registry; before the table is shared */
 bool upstreams_choose_default(struct upstreams *u, const char *registry);
 struct upstream *upstreams_at(const struct upstreams *u, size_t i); /* NULL past the last */
 
 struct source *upstream_origin(const struct upstream *u);
+/* Is what it gives perhaps not for everybody: does any of its sources know us by name? */
+bool upstream_has_credentials(const struct upstream *u);
 /* May that repository be served? A matching deny refuses; with an allow list one of its globs must
  * match. '*' spans slashes. *rule: the glob that decided ("" if none of the allow list matched). */
 bool upstream_allows(const struct upstream *u, const char *repository, const char **rule);

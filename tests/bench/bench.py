@@ -199,7 +199,7 @@ def main():
         image = fake.add("library/demo", images.image([layer]), "latest")
         blob = "sha256:" + hashlib.sha256(layer).hexdigest()
         tranship = Tranship(folder / "data", fake.url, {"tag-ttl": "1h", "log-level": "warning"}, listen=f"127.0.0.1:{free_port()}")
-        manifest = None
+        manifest = nginx = None
         try:
             tranship.port = int(tranship.command[tranship.command.index("--listen") + 1].rpartition(":")[2])
             while manifest is None:
@@ -216,9 +216,10 @@ def main():
             idle(rows, tranship, 5000)
             herd(rows, fake, tranship, 50, 64 << 20)
             cold(rows, fake, tranship, (100 if options.quick else 300) << 20, 50_000_000)
-            nginx.stop()
             tranship.stop()
         finally:
+            if nginx:
+                nginx.stop()
             if tranship.process.poll() is None:
                 tranship.kill()
             fake.stop()

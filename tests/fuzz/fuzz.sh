@@ -6,7 +6,7 @@ set -e
 : "${CC:=clang}" "${FUZZ_SECONDS:=60}" "${top_srcdir:?}"
 flags="-std=gnu17 -D_GNU_SOURCE -g -O1 -I$top_srcdir/src -fsanitize=address,undefined -fno-sanitize-recover=all"
 mkdir -p build-fuzz/objects
-for source in "$top_srcdir"/src/base/*.c "$top_srcdir"/src/oci/*.c; do
+for source in "$top_srcdir"/src/base/*.c "$top_srcdir"/src/oci/*.c "$top_srcdir"/src/upstream/*.c "$top_srcdir"/src/app/[!a]*.c; do
     object=$(echo "${source#"$top_srcdir"/src/}" | tr / _)
     $CC $flags -fsanitize=fuzzer-no-link $DEPS_CFLAGS -c "$source" -o "build-fuzz/objects/${object%.c}.o"
 done

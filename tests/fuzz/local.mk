@@ -1,5 +1,5 @@
 # Each target is linked with replay.c and run over its corpus by make check; make fuzz looks for new inputs.
-fuzz_targets = digest reference manifest challenge range problem
+fuzz_targets = digest reference manifest challenge range problem config
 check_PROGRAMS += replay_digest
 replay_digest_SOURCES = tests/fuzz/fuzz_digest.c tests/fuzz/fuzz.h tests/fuzz/replay.c
 check_PROGRAMS += replay_reference
@@ -12,9 +12,11 @@ check_PROGRAMS += replay_range
 replay_range_SOURCES = tests/fuzz/fuzz_range.c tests/fuzz/fuzz.h tests/fuzz/replay.c
 check_PROGRAMS += replay_problem
 replay_problem_SOURCES = tests/fuzz/fuzz_problem.c tests/fuzz/fuzz.h tests/fuzz/replay.c
+check_PROGRAMS += replay_config
+replay_config_SOURCES = tests/fuzz/fuzz_config.c tests/fuzz/fuzz.h tests/fuzz/replay.c
 TESTS += tests/fuzz/replay.sh
 EXTRA_DIST += tests/fuzz/replay.sh tests/fuzz/fuzz.sh tests/fuzz/corpus
-EXTRA_DIST += tests/fuzz/manifest.dict tests/fuzz/challenge.dict tests/fuzz/range.dict
+EXTRA_DIST += tests/fuzz/manifest.dict tests/fuzz/challenge.dict tests/fuzz/range.dict tests/fuzz/config.dict
 
 # FUZZ_SECONDS=600 make fuzz
 fuzz:

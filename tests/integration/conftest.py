@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every story starts from: a fake registry, a data folder, a mirror between them and the test."""
 
+import subprocess
+
 import pytest
 
 import images
@@ -22,6 +24,16 @@ def pytest_make_parametrize_id(val):
 def pytest_sessionstart(session):
     if not session.config.option.collectonly and not binary().exists():
         print(f"\nno binary at {binary()}: set TRANSHIP or build first")
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory):
+    """(certificate, key) for 127.0.0.1, signed by itself."""
+    folder = tmp_path_factory.mktemp("tls")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+                    "-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1", "-out", folder / "cert.pem",
+                    "-keyout", folder / "key.pem"], check=True, capture_output=True)
+    return folder / "cert.pem", folder / "key.pem"
 
 
 @pytest.fixture

@@ -65,7 +65,7 @@ def at_once(check, cases):
 class Tranship:
     """One run of `tranship serve` on a data folder. options: {"tag-ttl": "1s"}."""
 
-    def __init__(self, data, upstream, options=None, environment=None, listen="127.0.0.1:0", wrapper=()):
+    def __init__(self, data, upstream, options=None, environment=None, listen="127.0.0.1:0", wrapper=(), more=()):
         self.data = pathlib.Path(data)
         words = {"listen": listen, "data": str(data), "upstream": upstream, "log-format": "json",
                  "log-level": "debug", **PATIENCE, **(options or {})}
@@ -74,6 +74,7 @@ class Tranship:
             for one in value if isinstance(value, list) else [value]:
                 if one is not None:
                     self.command += [f"--{option}", str(one)]
+        self.command += more
         self.lines = []   # of stderr
         self.news = threading.Condition()
         self.is_read = False

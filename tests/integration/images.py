@@ -20,6 +20,7 @@ OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 OCI_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 OCI_EMPTY = "application/vnd.oci.empty.v1+json"
 SCHEMA1 = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+MOST_AT_ONCE = 128 << 20  # randbytes counts bits in an int of C
 
 
 def digest_of(data, algorithm="sha256"):
@@ -29,7 +30,8 @@ def digest_of(data, algorithm="sha256"):
 @functools.lru_cache(maxsize=8)
 def random_bytes(size, seed=0):
     """The same bytes for the same size and seed, on every machine."""
-    return random.Random(f"{seed}/{size}").randbytes(size)
+    dice = random.Random(f"{seed}/{size}")
+    return b"".join(dice.randbytes(min(MOST_AT_ONCE, size - at)) for at in range(0, size, MOST_AT_ONCE))
 
 
 def to_json(document):
@@ -105,12 +107,13 @@ def layer_tar(files):
     return raw.getvalue(), gzip.compress(raw.getvalue(), 1, mtime=0)
 
 
-def runnable(files, docker=True, architecture="amd64", command=("/bin/busybox", "cat", "/greeting")):
-    """An image that a container runtime accepts: one real tar layer and a config that agrees with it."""
-    raw, packed = layer_tar(files)
+def runnable(files, docker=True, architecture="amd64", command=("/bin/busybox", "cat", "/greeting"), below=None):
+    """An image that a container runtime accepts: one real tar layer (below it another of the files in `below`) and a
+    config that agrees with it."""
+    layers = [layer_tar(tree) for tree in (below, files) if tree]
     config = to_json({
         "architecture": architecture, "os": "linux", "created": "2024-01-01T00:00:00Z",
         "config": {"Cmd": list(command), "Env": ["PATH=/bin"]},
-        "rootfs": {"type": "layers", "diff_ids": [digest_of(raw)]},
-        "history": [{"created": "2024-01-01T00:00:00Z", "created_by": "test"}]})
-    return image([packed], docker=docker, config=config)
+        "rootfs": {"type": "layers", "diff_ids": [digest_of(raw) for raw, _ in layers]},
+        "history": [{"created": "2024-01-01T00:00:00Z", "created_by": "test"}] * len(layers)})
+    return image([packed for _, packed in layers], docker=docker, config=config)

@@ -175,12 +175,12 @@ def remove_mounts(folder):
         subprocess.run(["umount", "-l", path], check=False, capture_output=True)
 
 
-def busybox_image(greeting, architecture="amd64", docker=True, padding=0):
-    """A static busybox and one file that says the greeting; padding bytes make the layer large."""
+def busybox_image(greeting, architecture="amd64", docker=True, padding=0, below=None):
+    """A static busybox and one file that says the greeting; padding bytes make the layer large, `below` is another."""
     files = {"bin/busybox": pathlib.Path(find("busybox")).read_bytes(), "greeting": greeting.encode()}
     if padding:
         files["padding"] = images.random_bytes(padding, greeting)
-    return images.runnable(files, docker=docker, architecture=architecture)
+    return images.runnable(files, docker=docker, architecture=architecture, below=below)
 
 
 def machine():

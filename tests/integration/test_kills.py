@@ -174,20 +174,28 @@ class Load:
             thread.join()
 
 
+def publish(fake, dice, generation, digests):
+    """Thirty new images. Returns what can be pulled of them: (path, bytes)."""
+    pulls = []
+    for k in range(30):
+        data = images.random_bytes(dice.choice([500, 20_000, 300_000, 3_000_000, 9_000_000]), f"kill {SEED} {generation} {k}")
+        image = fake.add(f"r/{k % 5}", images.image([data]), f"v{generation}-{k}")
+        pulls.append((f"/v2/r/{k % 5}/manifests/v{generation}-{k}", image.manifest))
+        pulls += [(f"/v2/r/{k % 5}/blobs/{d}", b) for d, b in image.blobs.items()]
+        digests |= {image.digest, *image.blobs}
+    return pulls
+
+
 def test_random_kills_under_a_mixed_load_never_complete_a_wrong_byte(fake, start):
     dice = random.Random(SEED)
     pulls, digests = [], set()
-    for k in range(30):
-        data = images.random_bytes(dice.choice([500, 20_000, 300_000, 3_000_000, 9_000_000]), f"kill {SEED} {k}")
-        image = fake.add(f"r/{k % 5}", images.image([data]), f"v{k}")
-        pulls.append((f"/v2/r/{k % 5}/manifests/v{k}", image.manifest))
-        pulls += [(f"/v2/r/{k % 5}/blobs/{d}", b) for d, b in image.blobs.items()]
-        digests |= {image.digest, *image.blobs}
     fake.fault(BLOB, rate=20_000_000)
     completed = 0
     for kill in range(KILLS):
+        if kill % 10 == 0:  # so that there is something cold all the way
+            pulls += publish(fake, dice, kill, digests)
         mirror = start()
-        load = Load(mirror, fake, pulls, f"{SEED} {kill}")
+        load = Load(mirror, fake, pulls[-100:], f"{SEED} {kill}")
         threading.Event().wait(dice.uniform(0.0, 0.4))  # the instant of the kill is the dice's
         mirror.kill()
         load.stop()

@@ -2,23 +2,12 @@
 """The way to the upstream: TLS with a certificate of one's own, proxies, and whom not to trust."""
 
 import ssl
-import subprocess
 
 import images
 import pytest
 from fake_registry import FakeRegistry
 
 IMAGE = images.image([images.random_bytes(100_000, "network")])
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    """(certificate, key) for 127.0.0.1, signed by itself."""
-    folder = tmp_path_factory.mktemp("tls")
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-                    "-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1", "-out", folder / "cert.pem",
-                    "-keyout", folder / "key.pem"], check=True, capture_output=True)
-    return folder / "cert.pem", folder / "key.pem"
 
 
 @pytest.fixture

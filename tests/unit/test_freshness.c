@@ -46,6 +46,17 @@ static void a_404_is_believed_for_a_while(void **state)
     assert_int_equal(freshness_judge(&online, &f, NOW), FRESH_ASK);
 }
 
+static void an_immutable_tag_that_was_confirmed_is_never_asked_again(void **state)
+{
+    (void)state;
+    struct freshness f = {.is_held = true, .is_immutable = true, .checked_at_ms = 1};
+    assert_int_equal(freshness_judge(&online, &f, NOW), FRESH_SERVE);
+    f.checked_at_ms = 0;
+    assert_int_equal(freshness_judge(&online, &f, NOW), FRESH_ASK);
+    f = (struct freshness){.is_immutable = true, .checked_at_ms = 1};
+    assert_int_equal(freshness_judge(&online, &f, NOW), FRESH_ASK);
+}
+
 static void offline_serves_what_is_held_and_never_asks(void **state)
 {
     (void)state;
@@ -73,6 +84,7 @@ int main(void)
         cmocka_unit_test(a_clock_that_jumped_back_makes_a_tag_stale_not_fresh_for_ever),
         cmocka_unit_test(a_failed_confirmation_is_not_repeated_at_once),
         cmocka_unit_test(a_404_is_believed_for_a_while),
+        cmocka_unit_test(an_immutable_tag_that_was_confirmed_is_never_asked_again),
         cmocka_unit_test(offline_serves_what_is_held_and_never_asks),
         cmocka_unit_test(prefer_cache_serves_first_and_asks_behind),
     };

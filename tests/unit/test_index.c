@@ -90,6 +90,7 @@ static int find_blob(struct opened *o, const char *text, uint64_t *size)
 static void absent_rows_are_absent_and_results_untouched(void **state)
 {
     struct opened *o = *state;
+    bool is_proven = false;
     struct digest d = digest_of_text("none");
     struct index_manifest manifest = {.media_type = "kept"};
     struct index_tag tag = {.checked_at = 7};
@@ -99,7 +100,7 @@ static void absent_rows_are_absent_and_results_untouched(void **state)
     size_t length = 7;
     assert_int_equal(index_find_blob(o->r, &d, &size, NULL), 0);
     assert_int_equal(index_find_manifest(o->r, &d, &manifest, NULL), 0);
-    assert_int_equal(index_find_hold(o->r, HUB, ALPINE, &d, &held, NULL), 0);
+    assert_int_equal(index_find_hold(o->r, HUB, ALPINE, &d, &held, &is_proven, NULL), 0);
     assert_int_equal(index_find_tag(o->r, HUB, ALPINE, "latest", &tag, NULL), 0);
     assert_int_equal(
         index_find_listing(o->r, HUB, ALPINE, "tags", "", &body, &length, &fetched_at, NULL), 0);
@@ -164,26 +165,29 @@ static void tag_moves_and_is_removed_and_belongs_to_its_repository(void **state)
 static void hold_learns_a_size_and_never_forgets_it(void **state)
 {
     struct opened *o = *state;
+    bool is_proven = false;
     struct digest d = digest_of_text("layer");
     int64_t size = 0;
     WRITE(o, index_put_hold(o->x, HUB, ALPINE, &d, -1, e));
-    assert_int_equal(index_find_hold(o->r, HUB, ALPINE, &d, &size, NULL), 1);
+    assert_int_equal(index_find_hold(o->r, HUB, ALPINE, &d, &size, &is_proven, NULL), 1);
     assert_int_equal(size, -1);
     WRITE(o, index_put_hold(o->x, HUB, ALPINE, &d, 50, e));
     WRITE(o, index_put_hold(o->x, HUB, ALPINE, &d, -1, e));
-    assert_int_equal(index_find_hold(o->r, HUB, ALPINE, &d, &size, NULL), 1);
+    assert_int_equal(index_find_hold(o->r, HUB, ALPINE, &d, &size, &is_proven, NULL), 1);
     assert_int_equal(size, 50);
-    assert_int_equal(index_find_hold(o->r, HUB, "library/busybox", &d, &size, NULL), 0);
+    assert_int_equal(index_find_hold(o->r, HUB, "library/busybox", &d, &size, &is_proven, NULL), 0);
+    assert_true(is_proven);
 }
 
 static void size_of_a_held_blob_wins_over_what_a_descriptor_says(void **state)
 {
     struct opened *o = *state;
+    bool is_proven = false;
     struct digest d = digest_of_text("layer");
     int64_t size = 0;
     WRITE(o, index_put_blob(o->x, &d, 5, 100, e));
     WRITE(o, index_put_hold(o->x, HUB, ALPINE, &d, 999, e));
-    assert_int_equal(index_find_hold(o->r, HUB, ALPINE, &d, &size, NULL), 1);
+    assert_int_equal(index_find_hold(o->r, HUB, ALPINE, &d, &size, &is_proven, NULL), 1);
     assert_int_equal(size, 5);
 }
 
@@ -252,6 +256,7 @@ static void put_manifest(struct opened *o, const char *text, const char *reposit
 static void manifest_gives_its_repository_itself_and_its_children_but_not_its_subject(void **state)
 {
     struct opened *o = *state;
+    bool is_proven = false;
     char *text = manifest_text("config", "layer", "subject");
     struct digest d = digest_of_text(text), config = digest_of_text("config"),
                   layer = digest_of_text("layer"), subject = digest_of_text("subject");
@@ -261,14 +266,23 @@ static void manifest_gives_its_repository_itself_and_its_children_but_not_its_su
     put_manifest(o, text, ALPINE);
     assert_int_equal(index_find_manifest(o->r, &d, &found, NULL), 1);
     assert_string_equal(found.media_type, MEDIA_OCI_MANIFEST);
-    assert_int_equal(index_find_hold(o->r, HUB, ALPINE, &d, &size, NULL), 1);
+    assert_int_equal(index_find_hold(o->r, HUB, ALPINE, &d, &size, &is_proven, NULL), 1);
     assert_int_equal(size, strlen(text));
-    assert_int_equal(index_find_hold(o->r, HUB, ALPINE, &config, &size, NULL), 1);
+    assert_true(is_proven);
+    assert_int_equal(index_find_hold(o->r, HUB, ALPINE, &config, &size, &is_proven, NULL), 1);
+    assert_false(is_proven);
     assert_int_equal(size, 11);
-    assert_int_equal(index_find_hold(o->r, HUB, ALPINE, &layer, &size, NULL), 1);
+    assert_int_equal(index_find_hold(o->r, HUB, ALPINE, &layer, &size, &is_proven, NULL), 1);
     assert_int_equal(size, 22);
-    assert_int_equal(index_find_hold(o->r, HUB, ALPINE, &subject, &size, NULL), 0);
-    assert_int_equal(index_find_hold(o->r, HUB, "library/busybox", &layer, &size, NULL), 0);
+    assert_false(is_proven);
+    WRITE(o, index_put_hold(o->x, HUB, ALPINE, &layer, -1, e));
+    put_manifest(o, text, ALPINE);
+    assert_int_equal(index_find_hold(o->r, HUB, ALPINE, &layer, &size, &is_proven, NULL), 1);
+    assert_true(is_proven);
+    assert_int_equal(size, 22);
+    assert_int_equal(index_find_hold(o->r, HUB, ALPINE, &subject, &size, &is_proven, NULL), 0);
+    assert_int_equal(index_find_hold(o->r, HUB, "library/busybox", &layer, &size, &is_proven, NULL),
+                     0);
     WRITE(o, index_remove_blob(o->x, &d, e));
     assert_int_equal(index_find_manifest(o->r, &d, &found, NULL), 0);
     free(text);
@@ -590,11 +604,27 @@ static void index_of_a_later_version_is_refused_and_left_as_it_is(void **state)
     assert_null(index_open(o->folder->store, &rebuilt, &e));
     assert_int_equal(e.kind, ERR_USAGE);
     assert_non_null(strstr(e.text, "99"));
-    assert_non_null(strstr(e.text, "up to 1"));
+    assert_non_null(strstr(e.text, "up to 2"));
     assert_false(path_exists(folder_path_of(o->folder, "tranship.db.broken", path)));
-    run_sql(o, "PRAGMA user_version = 1");
+    run_sql(o, "PRAGMA user_version = 2");
     open_index(o);
     assert_false(o->rebuilt);
+}
+
+static void index_of_version_1_is_brought_up_with_its_rows(void **state)
+{
+    struct opened *o = *state;
+    struct digest d = digest_of_text("layer");
+    int64_t size = 0;
+    bool is_proven = false;
+    WRITE(o, index_put_hold(o->x, HUB, ALPINE, &d, 50, e));
+    close_index(o);
+    run_sql(o, "ALTER TABLE holds DROP COLUMN proven; PRAGMA user_version = 1");
+    open_index(o);
+    assert_false(o->rebuilt);
+    assert_int_equal(index_find_hold(o->r, HUB, ALPINE, &d, &size, &is_proven, NULL), 1);
+    assert_int_equal(size, 50);
+    assert_true(is_proven);
 }
 
 static void lost_index_is_made_anew(void **state)
@@ -653,6 +683,7 @@ int main(void)
         T(truncated_index_is_set_aside),
         T(database_of_another_program_is_set_aside),
         T(index_of_a_later_version_is_refused_and_left_as_it_is),
+        T(index_of_version_1_is_brought_up_with_its_rows),
         T(lost_index_is_made_anew),
         T(stranger_who_locks_the_index_makes_writing_busy_not_broken),
     };

@@ -178,6 +178,7 @@ static int is_stored(struct running *n, const char *text)
 static void published_blob_is_held_and_has_its_rows_when_told(void **state)
 {
     struct running *n = *state;
+    bool is_proven = false;
     struct told t = TOLD_INIT;
     struct digest d = digest_of_text("a layer");
     int64_t size = 0, blobs = metric_get(stored_blobs_total),
@@ -189,7 +190,7 @@ static void published_blob_is_held_and_has_its_rows_when_told(void **state)
     assert_int_equal(t.well, 1);
     assert_true(is_stored(n, "a layer"));
     assert_int_equal(find_blob(n, "a layer"), 1);
-    assert_int_equal(index_find_hold(n->r, HUB, ALPINE, &d, &size, NULL), 1);
+    assert_int_equal(index_find_hold(n->r, HUB, ALPINE, &d, &size, &is_proven, NULL), 1);
     assert_int_equal(size, 7);
     assert_int_equal(count_names(n->folder, "ingest"), 0);
     assert_int_equal(metric_get(stored_blobs_total) - blobs, 1);
@@ -199,6 +200,7 @@ static void published_blob_is_held_and_has_its_rows_when_told(void **state)
 static void published_manifest_brings_its_tag_and_what_it_names(void **state)
 {
     struct running *n = *state;
+    bool is_proven = false;
     struct told t = TOLD_INIT;
     struct index_tag tag;
     struct index_manifest found;
@@ -220,7 +222,7 @@ static void published_manifest_brings_its_tag_and_what_it_names(void **state)
     assert_int_equal(index_find_manifest(n->r, &d, &found, NULL), 1);
     assert_int_equal(index_find_tag(n->r, HUB, ALPINE, "latest", &tag, NULL), 1);
     assert_true(digest_equals(&tag.digest, &d));
-    assert_int_equal(index_find_hold(n->r, HUB, ALPINE, &layer, &size, NULL), 1);
+    assert_int_equal(index_find_hold(n->r, HUB, ALPINE, &layer, &size, &is_proven, NULL), 1);
     assert_int_equal(size, 5);
     free(text);
 }
@@ -337,6 +339,7 @@ static void failed_transaction_is_told_to_all_and_files_are_adopted_by_the_next_
 static void small_letters_become_rows(void **state)
 {
     struct running *n = *state;
+    bool is_proven = false;
     struct digest d = digest_of_text("image");
     struct index_tag tag;
     int64_t size = 0, at = 0;
@@ -350,7 +353,7 @@ static void small_letters_become_rows(void **state)
     ledger_put_listing(n->l, HUB, ALPINE, "tags", "", "{\"tags\":[]}", 11);
     clock_real();
     stop_ledger(n);
-    assert_int_equal(index_find_hold(n->r, HUB, ALPINE, &d, &size, NULL), 1);
+    assert_int_equal(index_find_hold(n->r, HUB, ALPINE, &d, &size, &is_proven, NULL), 1);
     assert_int_equal(size, 12);
     assert_int_equal(index_find_tag(n->r, HUB, ALPINE, "v1", &tag, NULL), 1);
     assert_int_equal(tag.checked_at, 5000);

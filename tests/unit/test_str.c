@@ -431,6 +431,34 @@ static void encoding_and_decoding_are_inverse_for_every_byte(void **state)
     assert_memory_equal(out, bytes, 255);
 }
 
+static void base64_is_decoded_and_nothing_else(void **state)
+{
+    static const struct {
+        const char *text, *meant;
+    } good[] = {{"", ""},
+                {"Zg==", "f"},
+                {"Zm8=", "fo"},
+                {"Zm9v", "foo"},
+                {"Zm9vYg==", "foob"},
+                {"bWU6c2VjcmV0OjE=", "me:secret:1"},
+                {"+/+/", "\xFB\xFF\xBF"}};
+    static const char *const bad[] = {
+        "Z", "Zg", "Zg=", "Z===", "====", "Zg==Zg==", "Zm9-", "Zm 9", "Zm9v\n"};
+    char out[12];
+    size_t length;
+    (void)state;
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        assert_true(str_base64_decode(slice_of(good[i].text), out, sizeof out, &length));
+        assert_string_equal(out, good[i].meant);
+        assert_int_equal(length, strlen(good[i].meant));
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        if (str_base64_decode(slice_of(bad[i]), out, sizeof out, &length))
+            fail_msg("\"%s\" passed", bad[i]);
+    assert_false(str_base64_decode(slice_of("Zm9vYg=="), out, 4, &length));
+    assert_true(str_base64_decode(slice_of("Zm9vYg=="), out, 5, &length));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -458,6 +486,7 @@ int main(void)
         cmocka_unit_test(bad_escapes_and_escaped_zeros_are_refused),
         cmocka_unit_test(decoding_needs_room_for_the_zero),
         cmocka_unit_test(encoding_keeps_unreserved_characters_and_what_it_is_told),
+        cmocka_unit_test(base64_is_decoded_and_nothing_else),
         cmocka_unit_test(encoding_and_decoding_are_inverse_for_every_byte),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -262,6 +262,83 @@ static void deny_wins_over_allow_and_the_rule_is_told(void **state)
     upstreams_free(all);
 }
 
+static struct upstreams *world(const char *const names[], const char *password)
+{
+    struct upstreams *u = upstreams_new();
+    struct error e = {0};
+    for (; *names; names++) {
+        const struct source_credential mirror = {"m", password};
+        const struct upstream_options o = {.registry = *names,
+                                           .origin = "https://o.example",
+                                           .mirrors = (char *[]){"https://m.example", NULL},
+                                           .mirror_credentials = &mirror,
+                                           .way = {.proxy = "http://p", .client_key = "/k"},
+                                           .allow = (char *[]){"a/*", "b", NULL},
+                                           .tag_ttl_ms = -1};
+        assert_int_equal(upstreams_add(u, &o, &e), 0);
+    }
+    return u;
+}
+
+static void a_mirror_has_the_credential_given_for_it_and_the_origin_none(void **state)
+{
+    const char *const names[] = {"a.io", NULL};
+    (void)state;
+    struct upstreams *u = world(names, "secret");
+    const struct upstream *a = upstreams_at(u, 0);
+    assert_string_equal(a->sources[0].username, "m");
+    assert_string_equal(a->sources[0].password, "secret");
+    assert_null(upstream_origin(a)->username);
+    assert_string_equal(a->sources[0].way.proxy, "http://p");
+    assert_string_equal(upstream_origin(a)->way.proxy, "http://p");
+    assert_null(a->sources[0].way.client_key);
+    assert_string_equal(upstream_origin(a)->way.client_key, "/k");
+    assert_null(upstream_origin(a)->way.ca_file);
+    upstreams_free(u);
+}
+
+static void what_is_configured_as_before_stays_the_same_object(void **state)
+{
+    const char *const before[] = {"a.io", "b.io", NULL}, *const after[] = {"c.io", "a.io", NULL};
+    (void)state;
+    struct upstreams *u = world(before, "x");
+    const struct upstream *a = upstreams_at(u, 0), *b = upstreams_at(u, 1);
+    assert_false(upstreams_replace(u, world(before, "x")));
+    assert_ptr_equal(upstreams_at(u, 0), a);
+    assert_true(upstreams_replace(u, world(after, "x")));
+    assert_ptr_equal(upstreams_find(u, slice_of("a.io")), a);
+    assert_string_equal(upstreams_default(u)->registry, "c.io");
+    assert_null(upstreams_find(u, slice_of("b.io")));
+    assert_null(upstreams_at(u, 2));
+    assert_string_equal(b->registry, "b.io"); /* for who is using it still */
+    assert_true(upstreams_replace(u, world(before, "x")));
+    assert_ptr_equal(upstreams_at(u, 1), b);
+    upstreams_free(u);
+}
+
+static void another_secret_is_another_upstream(void **state)
+{
+    const char *const names[] = {"a.io", NULL};
+    (void)state;
+    struct upstreams *u = world(names, "x");
+    const struct upstream *old = upstreams_at(u, 0);
+    assert_true(upstreams_replace(u, world(names, "y")));
+    assert_ptr_not_equal(upstreams_at(u, 0), old);
+    assert_string_equal(old->sources[0].password, "x");
+    upstreams_free(u);
+}
+
+static void another_default_is_a_change(void **state)
+{
+    const char *const names[] = {"a.io", "b.io", NULL};
+    (void)state;
+    struct upstreams *u = world(names, "x"), *new = world(names, "x");
+    assert_true(upstreams_choose_default(new, "b.io"));
+    assert_true(upstreams_replace(u, new));
+    assert_string_equal(upstreams_default(u)->registry, "b.io");
+    upstreams_free(u);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -275,6 +352,10 @@ int main(void)
         cmocka_unit_test(mirrors_come_before_the_origin_and_only_it_gets_the_credential),
         cmocka_unit_test(what_is_there_twice_is_refused_by_name),
         cmocka_unit_test(a_virtual_host_is_found_in_any_case_and_with_any_port),
+        cmocka_unit_test(a_mirror_has_the_credential_given_for_it_and_the_origin_none),
+        cmocka_unit_test(what_is_configured_as_before_stays_the_same_object),
+        cmocka_unit_test(another_secret_is_another_upstream),
+        cmocka_unit_test(another_default_is_a_change),
         cmocka_unit_test(deny_wins_over_allow_and_the_rule_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

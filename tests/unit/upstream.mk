@@ -1,3 +1,5 @@
+unit_tests += test_credentials
+test_credentials_SOURCES = tests/unit/test_credentials.c
 unit_tests += test_upstream
 test_upstream_SOURCES = tests/unit/test_upstream.c
 unit_tests += test_token

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Who may ask: from which networks, with which client certificate, as which user. Every rule that
+ * is configured must be met; with none, everybody may. The rules are read only once loaded; what a
+ * worker remembers of them is its own. Inside of serve/. */
+#ifndef SERVE_ACCESS_H
+#define SERVE_ACCESS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+struct access;
+struct error;
+
+struct access_options {
+    const char *users;      /* a file as htpasswd -B writes it: "user:hash" lines; NULL: none */
+    char *const *networks;  /* "10.0.0.0/8", "::1", "fd00::/8"; NULL-ended; NULL: all */
+    bool needs_certificate; /* of a client, signed by the authority that the server trusts */
+};
+
+/* The rules, owned by the caller; NULL with ERR_USAGE naming the file and line, or the network. */
+struct access *access_load(const struct access_options *o, struct error *e);
+void access_free(struct access *a);
+
+/* What one worker found out: passwords are hashed slowly on purpose, so a pair that was checked is
+ * remembered, as a digest, and only so many a second are checked. One thread. */
+struct access_memory;
+struct access_memory *access_memory_new(void);
+void access_memory_free(struct access_memory *m);
+
+/* What is known of a client. */
+struct visitor {
+    const struct sockaddr *address;
+    bool has_certificate;      /* a good one */
+    const char *authorization; /* the header; NULL: none */
+};
+
+bool access_wants_certificate(const struct access *a);
+/* 0, or -1: ERR_DENIED (its network, its certificate), ERR_UNAUTHORIZED (no user, or a wrong
+ * password), ERR_BUSY (too many passwords to check in this second). now_ms: monotonic. */
+int access_check(const struct access *a, struct access_memory *m, const struct visitor *v,
+                 int64_t now_ms, struct error *e);
+
+#endif

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * access: networks bit by bit, hashes of the kinds that are known, and the memory of what was
+ * checked. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <arpa/inet.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "serve/access.h"
+
+/* "U*U" and "Hello world!" as others hash them: a test vector of crypt_blowfish, and openssl
+ * passwd. */
+#define BCRYPT "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"
+#define SHA512                                                                                     \
+    "$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl/O817G3uBnI"                                 \
+    "FNjnQJuesI68u4OTLiBFdcbYEdFCoEOfaS35inz1"
+#define ANYBODY "Basic dTpVKlU="           /* u:U*U */
+#define OTHER "Basic djpIZWxsbyB3b3JsZCE=" /* v:Hello world! */
+#define WRONG "Basic dTpVKlY="             /* u:U*V */
+
+static struct access *load(const char *users, char *const *networks)
+{
+    char name[] = "/tmp/test_access.XXXXXX";
+    struct error e;
+    int fd = mkstemp(name);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, users, strlen(users)), strlen(users));
+    close(fd);
+    const struct access_options o = {.users = users[0] ? name : NULL, .networks = networks};
+    struct access *a = access_load(&o, &e);
+    unlink(name);
+    return a;
+}
+
+static bool admits(char *network, const char *address)
+{
+    char *const networks[] = {network, NULL};
+    struct sockaddr_in six_less = {.sin_family = AF_INET};
+    struct sockaddr_in6 six = {.sin6_family = AF_INET6};
+    struct visitor v = {.address = (const struct sockaddr *)&six_less};
+    struct error e;
+    if (inet_pton(AF_INET, address, &six_less.sin_addr) != 1) {
+        assert_int_equal(inet_pton(AF_INET6, address, &six.sin6_addr), 1);
+        v.address = (const struct sockaddr *)&six;
+    }
+    struct access *a = load("", networks);
+    assert_non_null(a);
+    struct access_memory *m = access_memory_new();
+    bool is_in = access_check(a, m, &v, 0, &e) == 0;
+    if (!is_in)
+        assert_int_equal(e.kind, ERR_DENIED);
+    access_memory_free(m);
+    access_free(a);
+    return is_in;
+}
+
+static void a_network_is_its_first_bits(void **state)
+{
+    (void)state;
+    assert_true(admits("10.0.0.0/8", "10.255.255.255"));
+    assert_false(admits("10.0.0.0/8", "11.0.0.0"));
+    assert_true(admits("192.168.4.0/22", "192.168.7.255"));
+    assert_false(admits("192.168.4.0/22", "192.168.8.0"));
+    assert_false(admits("192.168.4.0/22", "192.168.3.255"));
+    assert_true(admits("1.2.3.4", "1.2.3.4"));
+    assert_false(admits("1.2.3.4", "1.2.3.5"));
+    assert_true(admits("0.0.0.0/0", "203.0.113.9"));
+    assert_false(admits("0.0.0.0/0", "2001:db8::1"));
+    assert_true(admits("fd00::/8", "fdff::1"));
+    assert_false(admits("fd00::/8", "fe00::1"));
+    assert_true(admits("::/0", "2001:db8::1"));
+    assert_true(admits("10.0.0.0/8", "::ffff:10.1.2.3"));
+    assert_true(admits("2001:db8::/33", "2001:db8:7fff::"));
+    assert_false(admits("2001:db8::/33", "2001:db8:8000::"));
+}
+
+static void what_is_no_network_is_refused(void **state)
+{
+    static char *bad[] = {"10.0.0.0/33", "10.0.0.0/",   "10.0.0.0/-1", "10.0.0/8",
+                          "fd00::/129",  "example.com", "/8",          "10.0.0.0/8/8"};
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        char *const networks[] = {bad[i], NULL};
+        if (load("", networks))
+            fail_msg("\"%s\" passed", bad[i]);
+    }
+}
+
+static int check(const struct access *a, struct access_memory *m, const char *header,
+                 int64_t now_ms)
+{
+    struct sockaddr_in from = {.sin_family = AF_INET};
+    struct visitor v = {.address = (const struct sockaddr *)&from, .authorization = header};
+    struct error e;
+    return access_check(a, m, &v, now_ms, &e) == 0 ? 0 : (int)e.kind;
+}
+
+static void known_kinds_of_hashes_are_checked(void **state)
+{
+    (void)state;
+    struct access *a = load("u:" BCRYPT "\r\nv:" SHA512 "\n", NULL);
+    struct access_memory *m = access_memory_new();
+    assert_null(a); /* a carriage return is no part of a hash */
+    a = load("u:" BCRYPT "\nv:" SHA512 "\n", NULL);
+    assert_non_null(a);
+    assert_int_equal(check(a, m, ANYBODY, 0), 0);
+    assert_int_equal(check(a, m, OTHER, 0), 0);
+    assert_int_equal(check(a, m, WRONG, 0), ERR_UNAUTHORIZED);
+    assert_int_equal(check(a, m, WRONG, 0), ERR_UNAUTHORIZED);
+    assert_int_equal(check(a, m, NULL, 0), ERR_UNAUTHORIZED);
+    access_memory_free(m);
+    access_free(a);
+}
+
+static void only_so_many_passwords_a_second_are_checked_and_known_ones_are_free(void **state)
+{
+    unsigned busy = 0;
+    (void)state;
+    struct access *a = load("u:" BCRYPT "\n", NULL);
+    struct access_memory *m = access_memory_new();
+    assert_int_equal(check(a, m, ANYBODY, 1000), 0);
+    for (char c = 'A'; c <= 'Z'; c++) {
+        char header[] = "Basic dTpVKlA="; /* u:U*? */
+        header[11] = c;
+        busy += check(a, m, header, 1999) == ERR_BUSY;
+    }
+    assert_true(busy > 0 && busy < 26);
+    assert_int_equal(check(a, m, ANYBODY, 1999), 0);
+    assert_int_equal(check(a, m, "Basic dTpub25l", 1999), ERR_BUSY);
+    assert_int_equal(check(a, m, "Basic dTpub25l", 2000), ERR_UNAUTHORIZED);
+    access_memory_free(m);
+    access_free(a);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_network_is_its_first_bits),
+        cmocka_unit_test(what_is_no_network_is_refused),
+        cmocka_unit_test(known_kinds_of_hashes_are_checked),
+        cmocka_unit_test(only_so_many_passwords_a_second_are_checked_and_known_ones_are_free),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
