@@ -22,6 +22,8 @@ extern _Atomic int64_t metrics_values[METRIC_COUNT];
 /* metric_add(requests_total, 1); metric_get(flows) */
 #define metric_add(name, n)                                                                        \
     atomic_fetch_add_explicit(&metrics_values[METRIC_##name], (n), memory_order_relaxed)
+#define metric_set(name, n)                                                                        \
+    atomic_store_explicit(&metrics_values[METRIC_##name], (n), memory_order_relaxed)
 #define metric_get(name) atomic_load_explicit(&metrics_values[METRIC_##name], memory_order_relaxed)
 
 /* Appends the Prometheus text format (version 0.0.4). */

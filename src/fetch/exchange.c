@@ -73,6 +73,11 @@ void exchange_cancel(struct exchange *x)
     release(x);
 }
 
+bool exchange_is_under_way(const struct exchange *x)
+{
+    return x->authorization || (x->transfer && transfer_is_running(x->transfer));
+}
+
 /* A 401 or 403 tells that there is no such repository for us only if a registry says it: not the
  * page of a firewall, nor a CDN whose signed URL went stale. */
 static bool is_registrys_word(const struct exchange *x, const struct head *head, const char *code)
@@ -230,6 +235,8 @@ static int on_head(void *cls, const struct head *head, struct error *e)
     struct source *s = x->request.source;
     if (!x->is_foreign && upstream_is_private_address(head->primary_ip))
         s->is_private = true; /* it lives there by the operator's own choice */
+    if (x->request.on_sign)
+        x->request.on_sign(x->request.cls, head);
     x->is_passing = head->status == 200 || (head->status == 206 && x->request.has_range);
     if (!x->is_passing)
         return 0;

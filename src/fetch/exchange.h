@@ -26,6 +26,8 @@ struct exchange_request {
     const char *accept;
     bool has_range;
     uint64_t range_first, range_last;
+    /* Headers came, of any status and from any step: it lives. NULL: nobody wants to know. */
+    void (*on_sign)(void *cls, const struct head *head);
     /* The final answer's head, only if its status is 200 or 206 (or 304): redirects, 401 and errors
      * are dealt with here. */
     int (*on_head)(void *cls, const struct head *head, struct error *e);
@@ -43,6 +45,8 @@ struct exchange_request {
 
 struct exchange *exchange_start(struct fetcher *f, const struct exchange_request *r,
                                 struct error *e);
+/* false while it waits for its turn with us. */
+bool exchange_is_under_way(const struct exchange *x);
 void exchange_cancel(struct exchange *x); /* without on_done */
 
 #endif

@@ -9,8 +9,9 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/str.h"
-#include "fetch/exchange.h"
 #include "fetch/fetcher.h"
+#include "fetch/race.h"
+#include "fetch/transfer.h"
 #include "upstream/upstream.h"
 
 enum { PAGE_MAX_BYTES = 4 << 20, ALL_MAX_BYTES = 16 << 20, MAX_PAGES = 500 };
@@ -18,18 +19,23 @@ enum { PAGE_MAX_BYTES = 4 << 20, ALL_MAX_BYTES = 16 << 20, MAX_PAGES = 500 };
 struct listing {
     struct fetcher *fetcher;
     struct upstream *upstream;
+    struct source *source; /* whose pages these are; NULL: before the first */
     char *repository, *path, *key;
-    void (*done)(void *cls, const char *items, const struct error *why);
+    bool can_do_without;
+    void (*done)(void *cls, const char *items, bool is_confirmed, const struct error *why);
     void *cls;
     struct timer begin;
-    struct str body, items;
+    struct json_t *page; /* the one that was taken last */
+    struct str items;
     unsigned pages;
 };
 
 static void end(struct listing *l, const struct error *why)
 {
-    l->done(l->cls, why ? NULL : str_text(&l->items), why);
-    str_fini(&l->body);
+    l->done(l->cls, why ? NULL : str_text(&l->items), l->source == upstream_origin(l->upstream),
+            why);
+    if (l->page)
+        json_free(l->page);
     str_fini(&l->items);
     free(l->repository);
     free(l->path);
@@ -37,35 +43,35 @@ static void end(struct listing *l, const struct error *why)
     free(l);
 }
 
-static int body(void *cls, const void *bytes, size_t length, struct error *e)
+static int judge(void *cls, const struct source *s, const struct head *head, const struct str *body,
+                 struct error *e)
 {
     struct listing *l = cls;
-    if (l->body.length + length > PAGE_MAX_BYTES)
-        return error_set(e, ERR_UPSTREAM, "%s sent a page of more than %d bytes",
-                         upstream_origin(l->upstream)->url, PAGE_MAX_BYTES);
-    str_add_bytes(&l->body, bytes, length);
+    autojson struct json_t *page = json_parse(str_text(body), body->length, e);
+    (void)head;
+    if (!page || !json_is_object(page))
+        return error_set(e, ERR_UPSTREAM, "%s%s is no JSON object", s->url, l->path);
+    if (l->page)
+        json_free(l->page);
+    l->page = take(page);
     return 0;
 }
 
 static int add_items(struct listing *l, struct error *e)
 {
-    autojson struct json_t *page = json_parse(str_text(&l->body), l->body.length, e);
-    if (!page || !json_is_object(page))
-        return error_set(e, ERR_UPSTREAM, "%s%s is no JSON object",
-                         upstream_origin(l->upstream)->url, l->path);
-    const struct json_t *array = json_get_array(page, l->key);
+    const struct json_t *array = json_get_array(l->page, l->key);
     for (size_t i = 0; array && i < json_count(array); i++) {
         if (l->items.length > 0)
             str_add_char(&l->items, ',');
         json_print(json_item(array, i), &l->items);
         if (l->items.length > ALL_MAX_BYTES)
-            return error_set(e, ERR_UPSTREAM, "%s%s lists more than %d bytes",
-                             upstream_origin(l->upstream)->url, l->path, ALL_MAX_BYTES);
+            return error_set(e, ERR_UPSTREAM, "%s%s lists more than %d bytes", l->source->url,
+                             l->path, ALL_MAX_BYTES);
     }
     return 0;
 }
 
-/* The path of `<…>; rel="next"`, if it stays on the upstream. Owned by the caller. */
+/* The path of `<…>; rel="next"`, if it stays on its source. Owned by the caller. */
 static char *next_path(const struct listing *l, const char *link)
 {
     struct slice before, target, rest;
@@ -82,19 +88,22 @@ static char *next_path(const struct listing *l, const char *link)
         slice_cut(path, '?', &path, &tail);
         return url[0] == '?' ? alloc_format("%.*s%s", (int)path.length, path.at, url) : NULL;
     }
-    if (!upstream_url_origin(upstream_origin(l->upstream)->url, &ours) ||
-        !upstream_same_origin(&ours, &theirs))
+    if (!upstream_url_origin(l->source->url, &ours) || !upstream_same_origin(&ours, &theirs))
         return NULL;
     const char *path = strchr(strstr(url, "://") + 3, '/');
     return path ? alloc_string(path) : NULL;
 }
 
-static void answered(void *cls, const struct head *head, const struct error *why)
+static void answered(void *cls, struct source *source, const struct head *head,
+                     const struct str *body, const struct error *why)
 {
     struct listing *l = cls;
     struct error e = {0};
+    (void)body;
     if (why)
         e = *why;
+    else
+        l->source = source;
     if (why || add_items(l, &e) < 0) {
         end(l, &e);
         return;
@@ -108,43 +117,46 @@ static void answered(void *cls, const struct head *head, const struct error *why
     free(l->path);
     l->path = path;
     if (++l->pages >= MAX_PAGES) {
-        error_set(&e, ERR_UPSTREAM, "%s lists more than %d pages",
-                  upstream_origin(l->upstream)->url, MAX_PAGES);
+        error_set(&e, ERR_UPSTREAM, "%s lists more than %d pages", l->source->url, MAX_PAGES);
         end(l, &e);
         return;
     }
-    str_clear(&l->body);
     fetcher_set_timer(l->fetcher, &l->begin, 0);
 }
 
 static void begin(struct timer *t)
 {
     struct listing *l = (struct listing *)((char *)t - offsetof(struct listing, begin));
-    struct error e;
-    struct exchange_request r = {.source = upstream_origin(l->upstream),
-                                 .repository = l->repository,
-                                 .path = l->path,
-                                 .accept =
-                                     "application/json, application/vnd.oci.image.index.v1+json",
-                                 .on_body = body,
-                                 .on_done = answered,
-                                 .cls = l};
-    if (!exchange_start(l->fetcher, &r, &e))
-        end(l, &e);
+    const struct race_request r = {
+        .upstream = l->upstream,
+        .order = l->can_do_without ? RACE_ORIGIN_ONLY : RACE_ORIGIN_FIRST,
+        .only = l->source,
+        .can_do_without = l->can_do_without,
+        .repository = l->repository,
+        .path = l->path,
+        .accept = "application/json, application/vnd.oci.image.index.v1+json",
+        .body_max = PAGE_MAX_BYTES,
+        .noun = "page",
+        .judge = judge,
+        .on_done = answered,
+        .cls = l};
+    race_start(l->fetcher, &r);
 }
 
-void listing_pull(struct fetcher *f, struct upstream *u, const char *repository, const char *path,
-                  const char *key,
-                  void (*done)(void *cls, const char *items, const struct error *why), void *cls)
+void listing_pull(struct fetcher *f, const struct listing_request *q,
+                  void (*done)(void *cls, const char *items, bool is_confirmed,
+                               const struct error *why),
+                  void *cls)
 {
     struct listing *l = alloc_zero(sizeof *l);
     *l = (struct listing){.fetcher = f,
-                          .upstream = u,
-                          .repository = alloc_string(repository),
-                          .path = alloc_string(path),
-                          .key = alloc_string(key),
+                          .upstream = q->upstream,
+                          .repository = alloc_string(q->repository),
+                          .path = alloc_string(q->path),
+                          .key = alloc_string(q->key),
+                          .can_do_without = q->can_do_without,
                           .done = done,
                           .cls = cls,
                           .begin.run = begin};
-    fetcher_set_timer(f, &l->begin, 0);
+    begin(&l->begin);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Steps: what to ask an upstream for one blob, one manifest or one listing, what to make of the
- * answer, when to try again. Verifies everything; knows no client. Fetch thread only; each done is
- * called exactly once, never from within the call that began it, with why NULL on success. Strings
- * are copied. */
+ * Steps: what to ask a registry's sources for one blob, one manifest or one listing, what to make
+ * of the answer, when to try again. Verifies everything; knows no client. Fetch thread only; each
+ * done is called exactly once, never from within the call that began it, with why NULL on success.
+ * Strings are copied. */
 #ifndef FETCH_PULL_H
 #define FETCH_PULL_H
 
@@ -32,11 +32,19 @@ struct pulled {
     char media_type[MEDIA_TYPE_MAX + 1];
     const char *bytes;               /* NULL for is_head */
     const struct manifest *manifest; /* NULL for is_head */
+    /* The origin said so, or the bytes prove it, or the registry's tags may be asked anywhere.
+     * false: a mirror says so. */
+    bool is_confirmed;
 };
-/* reference: a tag, or a digest as text, which the bytes must match. is_blob asks blobs/ instead of
- * manifests/ (is_head only). */
-void pull_manifest(struct fetcher *f, struct upstream *u, const char *repository,
-                   const char *reference, bool is_head, bool is_blob,
+struct manifest_request {
+    struct upstream *upstream;
+    const char *repository;
+    const char *reference; /* a tag, or a digest as text, which the bytes must match */
+    bool is_head, is_blob; /* is_blob asks blobs/ instead of manifests/ (is_head only) */
+    bool needs_origin;     /* no mirror can vouch for the answer */
+    bool can_do_without;   /* the caller has something to serve: see race.h */
+};
+void pull_manifest(struct fetcher *f, const struct manifest_request *q,
                    void (*done)(void *cls, const struct pulled *p, const struct error *why),
                    void *cls);
 

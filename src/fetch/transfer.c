@@ -42,7 +42,7 @@ struct transfer {
     bool is_running, is_chunked, has_head, has_failed;
     size_t header_bytes;
     uint64_t received;
-    int64_t progress_ms;
+    int64_t began_ms, progress_ms;
     char curl_error[CURL_ERROR_SIZE];
 };
 
@@ -132,6 +132,15 @@ static void reset_head(struct transfer *t)
     t->is_chunked = false;
 }
 
+static void measure(struct transfer *t)
+{
+    curl_off_t tcp_us = 0, tls_us = 0;
+    curl_easy_getinfo(t->easy, CURLINFO_CONNECT_TIME_T, &tcp_us);
+    curl_easy_getinfo(t->easy, CURLINFO_APPCONNECT_TIME_T, &tls_us);
+    t->head.connect_ms = (tls_us > tcp_us ? tls_us : tcp_us) / 1000;
+    t->head.first_byte_ms = t->progress_ms - t->began_ms;
+}
+
 static bool head_complete(struct transfer *t)
 {
     long status = 0;
@@ -147,6 +156,7 @@ static bool head_complete(struct transfer *t)
         t->head.content_length = -1; /* what ends the body is not what was stated */
     t->has_head = true;
     t->progress_ms = clock_mono_ms();
+    measure(t);
     fetcher_set_timer(t->fetcher, &t->watch, t->fetcher->options.stall_timeout_ms);
     if (t->request.on_head && t->request.on_head(t->request.cls, &t->head, &t->error) < 0) {
         t->has_failed = true;
@@ -435,7 +445,7 @@ static void begin(struct transfer *t)
     t->host->running++;
     f->running_count++;
     t->is_running = true;
-    t->progress_ms = clock_mono_ms();
+    t->began_ms = t->progress_ms = clock_mono_ms();
     metric_add(upstream_requests_total, 1);
     fetcher_set_timer(f, &t->watch, f->options.connect_timeout_ms + f->options.header_timeout_ms);
     curl_multi_add_handle(f->multi, t->easy);
@@ -520,6 +530,11 @@ void transfer_end_all(struct fetcher *f)
     error_set(&why, ERR_STOPPING, "the mirror is stopping");
     while ((t = TAILQ_FIRST(&f->running)) || (f->hosts && (t = TAILQ_FIRST(&f->hosts->waiting))))
         end(t, &why); /* NOLINT: clang 14 does not see that this takes it out of its queue */
+}
+
+bool transfer_is_running(const struct transfer *t)
+{
+    return t->is_running;
 }
 
 uint64_t transfer_received(const struct transfer *t)

@@ -31,7 +31,9 @@ struct head {
     int retry_after_s;                  /* seconds, from a number or a date; 0: absent */
     int64_t rate_limit, rate_remaining; /* -1: not stated */
     struct challenge challenge;
-    char primary_ip[64]; /* the address really connected to ("" through a proxy) */
+    char primary_ip[64];   /* the address really connected to ("" through a proxy) */
+    int64_t connect_ms;    /* TCP and TLS; 0: the connection was there already */
+    int64_t first_byte_ms; /* from when it began to these headers */
 };
 
 struct transfer_request {
@@ -67,6 +69,8 @@ struct transfer *transfer_start(struct fetcher *f, const struct transfer_request
                                 struct error *e);
 /* Ends it without on_done. */
 void transfer_cancel(struct transfer *t);
+/* false: it still waits for its turn at its host. */
+bool transfer_is_running(const struct transfer *t);
 /* The bytes of body received so far over the wire. */
 uint64_t transfer_received(const struct transfer *t);
 

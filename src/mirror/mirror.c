@@ -85,11 +85,11 @@ static struct answer *flow_answer(struct flow *f, bool joined)
 }
 
 /* What a HEAD told. */
-static struct answer *told_answer(const struct note *n)
+static struct answer *told_answer(const struct note *n, enum cache_outcome cache)
 {
     struct answer *a = answer_new();
     a->kind = ANSWER_HEAD;
-    a->cache = CACHE_HIT;
+    a->cache = cache;
     a->digest = n->digest;
     a->size_bytes = n->size_bytes;
     a->checked_at_ms = n->freshness.checked_at_ms;
@@ -147,7 +147,7 @@ static struct answer *ask_tag(struct mirror *m, struct index_reader *r, const st
             return content_answer(take(c), verdict == FRESH_SERVE_STALE ? CACHE_STALE : CACHE_HIT,
                                   fresh.checked_at_ms);
         if (n)
-            return told_answer(n);
+            return told_answer(n, verdict == FRESH_SERVE_STALE ? CACHE_STALE : CACHE_HIT);
         break;
     case FRESH_MISSING:
     case FRESH_OFFLINE:

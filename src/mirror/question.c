@@ -30,6 +30,7 @@ struct question {
     char *key;
     struct content *held;
     struct answer *stale;
+    bool is_hearsay; /* the tag was told by a mirror, the origin being out of reach */
     char reference[DIGEST_TEXT_MAX]; /* the tag, or the digest as text */
 };
 
@@ -56,6 +57,29 @@ static void finish_content(struct question *q, struct content *c, enum cache_out
     q->answer->digest = c->digest;
     if (q->ask.tag[0])
         q->answer->checked_at_ms = clock_wall_s() * 1000;
+    finish(q);
+}
+
+/* What a mirror says about a tag: served, saying so, and believed for a few seconds only. */
+static void finish_hearsay(struct question *q, struct content *c, const struct pulled *p)
+{
+    const struct ask *a = &q->ask;
+    struct answer *answer = q->answer;
+    log_event(LOG_LEVEL_WARNING, "serving a tag by the word of a mirror",
+              LOG_S("registry", a->upstream->registry), LOG_S("repository", a->repository),
+              LOG_S("tag", a->tag), LOG_END);
+    auto_unref(note) struct note *n = note_new();
+    n->digest = c ? c->digest : p->digest;
+    n->size_bytes = c ? c->size_bytes : p->size_bytes;
+    slice_copy(slice_of(c ? c->media_type : p->media_type), n->media_type, sizeof n->media_type);
+    n->freshness.failed_at_ms = clock_wall_s() * 1000;
+    known_put_note(q->mirror->known, a->upstream->registry, a->repository, a->tag, n);
+    answer->kind = c ? ANSWER_CONTENT : ANSWER_HEAD;
+    answer->cache = CACHE_STALE;
+    answer->content = c;
+    answer->digest = n->digest;
+    answer->size_bytes = n->size_bytes;
+    slice_copy(slice_of(n->media_type), answer->media_type, sizeof answer->media_type);
     finish(q);
 }
 
@@ -112,17 +136,21 @@ static void manifest_came(void *cls, const struct pulled *p, const struct error 
         finish_without(q, why);
         return;
     }
-    const char *tag = q->ask.tag[0] ? q->ask.tag : NULL;
-    finish_content(
-        q,
-        known_put_manifest(q->mirror->known, q->ask.upstream->registry, q->ask.repository, tag, p),
-        CACHE_STORED);
+    const struct ask *a = &q->ask;
+    bool is_hearsay = a->tag[0] && (q->is_hearsay || !p->is_confirmed);
+    struct content *c = known_put_manifest(q->mirror->known, a->upstream->registry, a->repository,
+                                           a->tag[0] && !is_hearsay ? a->tag : NULL, p);
+    if (is_hearsay)
+        finish_hearsay(q, c, p);
+    else
+        finish_content(q, c, CACHE_STORED);
 }
 
 static void get_manifest(struct question *q, const char *reference)
 {
-    pull_manifest(q->mirror->fetcher, q->ask.upstream, q->ask.repository, reference, false, false,
-                  manifest_came, q);
+    const struct manifest_request r = {
+        .upstream = q->ask.upstream, .repository = q->ask.repository, .reference = reference};
+    pull_manifest(q->mirror->fetcher, &r, manifest_came, q);
 }
 
 static void finish_head(struct question *q, const struct pulled *p)
@@ -159,7 +187,16 @@ static void tag_was_told(void *cls, const struct pulled *p, const struct error *
         get_manifest(q, a->tag);
         return;
     }
+    q->is_hearsay = !p->is_confirmed; /* never so if it is held: then only the origin is asked */
     struct content *c = NULL;
+    if (q->is_hearsay) {
+        char digest[DIGEST_TEXT_MAX];
+        if (a->is_head)
+            finish_hearsay(q, NULL, p);
+        else
+            get_manifest(q, digest_print(&p->digest, digest));
+        return;
+    }
     if (q->held && digest_equals(&q->held->digest, &p->digest))
         c = take(q->held);
     else if ((c = known_content(k, NULL, &p->digest, true)) ||
@@ -227,8 +264,11 @@ static void digest_was_told(void *cls, const struct pulled *p, const struct erro
         get_manifest(q, q->reference); /* a HEAD without a length tells too little */
         return;
     }
-    /* A HEAD's length is no promise: only a descriptor's is held against a source. */
-    known_put_hold(q->mirror->known, a->upstream->registry, a->repository, &a->digest, -1, true);
+    /* A HEAD's length is no promise: only a descriptor's is held against a source. A mirror's word
+     * is no right to what came from elsewhere. */
+    if (p->is_confirmed)
+        known_put_hold(q->mirror->known, a->upstream->registry, a->repository, &a->digest, -1,
+                       true);
     if (q->held) {
         finish_content(q, take(q->held), CACHE_REVALIDATED);
     } else if (a->is_head) {
@@ -240,13 +280,18 @@ static void digest_was_told(void *cls, const struct pulled *p, const struct erro
 
 /* --- listings --------------------------------------------------------------------------------- */
 
-static void finish_listing(struct question *q, const char *items)
+static void finish_listing(struct question *q, const char *items, bool is_confirmed)
 {
     const struct ask *a = &q->ask;
     bool is_tags = a->kind == ASK_TAGS;
     q->answer->kind = ANSWER_LISTING;
     q->answer->cache = CACHE_STORED;
     q->answer->items = alloc_string(items);
+    if (!is_confirmed) {
+        q->answer->cache = CACHE_STALE;
+        finish(q);
+        return;
+    }
     q->answer->checked_at_ms = clock_wall_s() * 1000;
     known_put_listing(q->mirror->known, q->key, q->answer);
     ledger_put_listing(q->mirror->ledger, a->upstream->registry, a->repository,
@@ -276,7 +321,7 @@ static void fallback_came(void *cls, const struct pulled *p, const struct error 
 {
     struct question *q = cls;
     if (why && why->kind == ERR_NOT_FOUND) {
-        finish_listing(q, "");
+        finish_listing(q, "", true);
         return;
     }
     if (why) {
@@ -291,19 +336,23 @@ static void fallback_came(void *cls, const struct pulled *p, const struct error 
             str_add_char(&items, ',');
         json_print(json_item(array, i), &items);
     }
-    finish_listing(q, str_text(&items));
+    finish_listing(q, str_text(&items), p->is_confirmed);
 }
 
-static void listing_came(void *cls, const char *items, const struct error *why)
+static void listing_came(void *cls, const char *items, bool is_confirmed, const struct error *why)
 {
     struct question *q = cls;
     if (!why) {
-        finish_listing(q, items);
+        finish_listing(q, items, is_confirmed);
     } else if (q->ask.kind == ASK_REFERRERS && why->kind == ERR_NOT_FOUND) {
         char tag[TAG_MAX + 1];
         reference_fallback_tag(&q->ask.digest, tag);
-        pull_manifest(q->mirror->fetcher, q->ask.upstream, q->ask.repository, tag, false, false,
-                      fallback_came, q);
+        const struct manifest_request r = {.upstream = q->ask.upstream,
+                                           .repository = q->ask.repository,
+                                           .reference = tag,
+                                           .needs_origin = q->stale != NULL,
+                                           .can_do_without = q->stale != NULL};
+        pull_manifest(q->mirror->fetcher, &r, fallback_came, q);
     } else {
         listing_failed(q, why);
     }
@@ -316,25 +365,55 @@ static void ask_listing(struct question *q)
     autofree char *path = is_tags
                               ? alloc_format("/v2/%s/tags/list?n=1000", a->repository)
                               : alloc_format("/v2/%s/referrers/%s", a->repository, q->reference);
-    listing_pull(q->mirror->fetcher, a->upstream, a->repository, path,
-                 is_tags ? "tags" : "manifests", listing_came, q);
+    const struct listing_request r = {.upstream = a->upstream,
+                                      .repository = a->repository,
+                                      .path = path,
+                                      .key = is_tags ? "tags" : "manifests",
+                                      .can_do_without = q->stale != NULL};
+    listing_pull(q->mirror->fetcher, &r, listing_came, q);
 }
 
 /* --- beginnings ------------------------------------------------------------------------------- */
+
+/* A tag of a pool: HEAD tells the digest, which any source may then have (and Docker Hub counts
+ * GETs only). What is held is confirmed by the origin, unless tags may be asked anywhere. */
+static void ask_head_of_tag(struct question *q)
+{
+    const struct ask *a = &q->ask;
+    const struct manifest_request r = {.upstream = a->upstream,
+                                       .repository = a->repository,
+                                       .reference = a->tag,
+                                       .is_head = true,
+                                       .needs_origin = q->held && !a->upstream->resolves_anywhere,
+                                       .can_do_without = q->held != NULL};
+    pull_manifest(q->mirror->fetcher, &r, tag_was_told, q);
+}
+
+/* A HEAD that gives a right to what came for another repository must be the origin's. */
+static void ask_head_of_digest(struct question *q)
+{
+    const struct ask *a = &q->ask;
+    const struct manifest_request r = {.upstream = a->upstream,
+                                       .repository = a->repository,
+                                       .reference = q->reference,
+                                       .is_head = true,
+                                       .is_blob = a->kind == ASK_BLOB,
+                                       .needs_origin = q->held || !a->is_head};
+    pull_manifest(q->mirror->fetcher, &r, digest_was_told, q);
+}
 
 static void run(struct call *c)
 {
     struct question *q = (struct question *)c;
     const struct ask *a = &q->ask;
+    bool is_pool = a->upstream->source_count > 1;
     metric_add(cache_misses_total, 1);
     if (a->kind == ASK_TAGS || a->kind == ASK_REFERRERS)
         ask_listing(q);
-    else if (a->tag[0] && (q->held || a->is_head))
-        pull_manifest(q->mirror->fetcher, a->upstream, a->repository, a->tag, true, false,
-                      tag_was_told, q);
-    else if (a->kind == ASK_BLOB || q->held || a->is_head)
-        pull_manifest(q->mirror->fetcher, a->upstream, a->repository, q->reference, true,
-                      a->kind == ASK_BLOB, digest_was_told, q);
+    else if (a->tag[0] && (q->held || a->is_head || is_pool))
+        ask_head_of_tag(q);
+    else if (!a->tag[0] && (a->kind == ASK_BLOB || a->is_head || (q->held && !is_pool)))
+        ask_head_of_digest(q);
     else
         get_manifest(q, q->reference);
 }

@@ -174,6 +174,8 @@ static int add_source(struct upstream *u, const char *url, const char *username,
             "\"%s\" is no upstream URL: http(s)://HOST[:PORT][/PATH], without user or query", url);
     while (trimmed.length > 0 && trimmed.at[trimmed.length - 1] == '/')
         trimmed.length--;
+    if (u->source_count == SOURCES_MAX)
+        return error_set(e, ERR_USAGE, "%s has more than %d sources", u->registry, SOURCES_MAX);
     if (!slice_copy(trimmed, new.url, sizeof new.url))
         return error_set(e, ERR_USAGE, "the upstream URL of %s is too long", u->registry);
     for (size_t i = 0; i < u->source_count; i++)
@@ -219,6 +221,7 @@ static int fill(struct upstream *new, const struct upstreams *u, const struct up
     for (size_t i = 0; i < new->source_count; i++) {
         struct source_way *way = &new->sources[i].way;
         bool is_origin = i + 1 == new->source_count;
+        health_init(&new->sources[i].health, is_origin);
         way->proxy = copy_text(o->way.proxy);
         way->ca_file = copy_text(o->way.ca_file);
         way->client_certificate = is_origin ? copy_text(o->way.client_certificate) : NULL;

@@ -12,8 +12,11 @@
 
 #include "base/str.h"
 #include "oci/challenge.h"
+#include "upstream/health.h"
 
 struct error;
+
+enum { SOURCES_MAX = 32 }; /* of one registry */
 
 /* How a source is reached, if not as every host is; NULL: nothing special. */
 struct source_way {
@@ -31,6 +34,7 @@ struct source {
     /* below: the fetch thread's */
     bool is_private; /* it lives in a private or loopback range: redirects there are fine */
     struct challenge challenge; /* the last one seen, scheme NONE until then */
+    struct health health;
 };
 
 struct upstream {
@@ -67,7 +71,8 @@ struct upstreams;
 struct upstreams *upstreams_new(void);
 void upstreams_free(struct upstreams *u); /* and every upstream that ever was in it */
 /* Adds one, before the table is shared; URLs must be http(s) with a host, without user, query or
- * fragment; names and hosts are there once (ERR_USAGE names what is wrong). */
+ * fragment; names and hosts are there once, sources at most SOURCES_MAX
+ * (ERR_USAGE names what is wrong). */
 int upstreams_add(struct upstreams *u, const struct upstream_options *o, struct error *e);
 /* Puts another table in the place of this one, all at once for the lookups below, which any thread
  * may be making; takes over (and frees) new. An upstream that is configured as before stays the

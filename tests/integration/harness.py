@@ -71,8 +71,9 @@ class Tranship:
                  "log-level": "debug", **PATIENCE, **(options or {})}
         self.command = [*wrapper, str(binary()), "serve"]
         for option, value in words.items():
-            if value is not None:
-                self.command += [f"--{option}", str(value)]
+            for one in value if isinstance(value, list) else [value]:
+                if one is not None:
+                    self.command += [f"--{option}", str(one)]
         self.command += more
         self.lines = []   # of stderr
         self.news = threading.Condition()
@@ -171,6 +172,15 @@ class Tranship:
 
     def blob(self, name, digest, headers=()):
         return self.get(f"/v2/{name}/blobs/{digest}", headers)
+
+    def metric(self, name):
+        found = re.search(rf"(?m)^tranship_{name} (-?\d+)$", self.get("/metrics").body.decode())
+        return int(found[1])
+
+    def wait_tag(self, name, tag, digest, seconds=20):
+        """Until that tag is known to mean that digest."""
+        path = f"/v2/{name}/manifests/{tag}"
+        wait_until(lambda: self.head(path).header("docker-content-digest") == digest, seconds, f"{tag} as {digest}")
 
     def drain_log(self):
         """Waits until what was asked before has been logged: asks something and waits for its line."""

@@ -137,6 +137,7 @@ def test_two_tags_of_one_digest_are_one_manifest(fake, tranship):
     fake.add("library/demo", FIRST, "latest", "v1")
     assert tranship.get(PATH).body == FIRST.manifest
     assert tranship.manifest("library/demo", "v1").body == FIRST.manifest
+    tranship.wait_held(FIRST.digest)
     assert tranship.held() == {FIRST.digest}
 
 
