@@ -12,9 +12,10 @@
 
 enum { IDLE_MS = 1000, PAGE = 4096 };
 
-void connection_init(struct connection *c, int fd, int64_t due_ms)
+void connection_init(struct connection *c, int fd, int64_t now_ms, int64_t due_ms)
 {
-    *c = (struct connection){.fd = fd, .due_ms = due_ms, .is_settled = true};
+    *c = (struct connection){
+        .fd = fd, .due_ms = due_ms, .idle_since_ms = now_ms, .is_settled = true};
 }
 
 /* The buffer is a mapping of its own, and a request's line stands at its very beginning. Where that
@@ -50,6 +51,11 @@ bool connection_is_late(const struct connection *c, int64_t now_ms)
     return c->due_ms < now_ms;
 }
 
+bool connection_is_idle(const struct connection *c, int64_t now_ms)
+{
+    return c->due_ms != INT64_MAX && now_ms - c->idle_since_ms >= IDLE_MS;
+}
+
 bool connection_shut(struct connection *c)
 {
     if (c->is_shut)
@@ -77,7 +83,7 @@ static void give_back(char *buffer, size_t bytes)
 void connection_settle(struct connection *c, size_t buffer_bytes, int64_t now_ms)
 {
     char byte;
-    if (c->due_ms == INT64_MAX || now_ms - c->idle_since_ms < IDLE_MS)
+    if (!connection_is_idle(c, now_ms))
         return;
     if (recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
         connection_shut(c);

@@ -16,7 +16,7 @@ struct connection {
     enum { CERTIFICATE_UNSEEN, CERTIFICATE_GOOD, CERTIFICATE_NONE } certificate;
     /* private */
     int64_t due_ms;        /* the next whole request; INT64_MAX while one is under way */
-    int64_t idle_since_ms; /* since the last answer */
+    int64_t idle_since_ms; /* the start, or the last answer */
     bool is_settled;       /* its buffer was given back, or never used */
     bool is_shut;
     int64_t rate_second;
@@ -24,7 +24,8 @@ struct connection {
     char *buffer; /* where libmicrohttpd's buffer begins, if known */
 };
 
-void connection_init(struct connection *c, int fd, int64_t due_ms);
+/* The first whole request is due by due_ms. */
+void connection_init(struct connection *c, int fd, int64_t now_ms, int64_t due_ms);
 
 /* A request's line and headers are in. target: where libmicrohttpd put what follows the method in
  * its buffer. */
@@ -36,6 +37,8 @@ bool connection_is_over_rate(struct connection *c, unsigned most, int64_t now_ms
 
 /* Late with its request? */
 bool connection_is_late(const struct connection *c, int64_t now_ms);
+/* Has it waited for its next request for a second or more? */
+bool connection_is_idle(const struct connection *c, int64_t now_ms);
 /* Shuts it down, once; true if it was not yet. The descriptor stays libmicrohttpd's, which sees the
  * end and cleans up. */
 bool connection_shut(struct connection *c);

@@ -17,7 +17,8 @@ struct upstreams;
 struct server_options {
     char *const *listen; /* "127.0.0.1:5000", "[::1]:5000", ":5000"; NULL-ended; at most 16 */
     unsigned threads;
-    unsigned max_connections;   /* over all threads; further ones are closed at once */
+    unsigned max_connections;   /* over all threads; further ones are closed at once, and idle
+                                   ones soon */
     size_t max_header_bytes;    /* of a request; more is answered 431 */
     int64_t request_timeout_ms; /* from the connection's start, or its last answer, to the next
                                    whole request */

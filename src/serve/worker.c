@@ -32,6 +32,7 @@
 enum {
     TICK_MS = 1000,
     ACCEPTS_A_ROUND = 64,
+    CROWDED_TICKS = 2, /* so that the other workers have seen it too */
     EVENTS = 16,
     POOL_OVERHEAD =
         32 << 10, /* beside a request's headers: their table, and the answer's headers */
@@ -50,6 +51,7 @@ struct worker {
     TAILQ_HEAD(, connection) connections;
     uint64_t next_id;
     int64_t next_tick_ms;
+    unsigned crowded_ticks;
     bool is_deaf; /* out of descriptors: accepts nothing until the next tick */
     struct access_memory *memory;
     unsigned busy;          /* atomic */
@@ -82,11 +84,13 @@ static void arrive(struct worker *w, int fd, const struct sockaddr *at, socklen_
     if (__atomic_add_fetch(&w->hall->connections, 1, __ATOMIC_RELAXED) > o->max_connections) {
         __atomic_sub_fetch(&w->hall->connections, 1, __ATOMIC_RELAXED);
         metric_add(connections_dropped_total, 1);
+        __atomic_store_n(&w->hall->is_crowded, true, __ATOMIC_RELAXED);
         close(fd);
         return;
     }
     struct connection *c = w->arriving = alloc_zero(sizeof *c);
-    connection_init(c, fd, clock_mono_ms() + o->request_timeout_ms);
+    int64_t now_ms = clock_mono_ms();
+    connection_init(c, fd, now_ms, now_ms + o->request_timeout_ms);
     TAILQ_INSERT_TAIL(&w->connections, c, next);
     metric_add(connections_total, 1);
     metric_add(connections, 1);
@@ -113,6 +117,7 @@ static void accept_some(struct worker *w, int listener)
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
             log_event(LOG_LEVEL_WARNING, "connections have to wait",
                       LOG_S("error", strerror(errno)), LOG_END);
+            __atomic_store_n(&w->hall->is_crowded, true, __ATOMIC_RELAXED);
             set_deaf(w, true);
             return;
         }
@@ -139,16 +144,23 @@ static void notify(void *cls, struct MHD_Connection *c, void **context,
     __atomic_sub_fetch(&w->hall->connections, 1, __ATOMIC_RELAXED);
 }
 
+/* Who is late is shut; and where others wait for room, who is idle, which every client takes for
+ * the end of keep-alive. */
 static void tick(struct worker *w, int64_t now_ms)
 {
     struct connection *c;
+    bool is_crowded = __atomic_load_n(&w->hall->is_crowded, __ATOMIC_RELAXED);
     w->next_tick_ms = now_ms + TICK_MS;
     TAILQ_FOREACH(c, &w->connections, next)
     {
-        if (!connection_is_late(c, now_ms))
+        if (!connection_is_late(c, now_ms) && !(is_crowded && connection_is_idle(c, now_ms)))
             connection_settle(c, w->buffer_bytes, now_ms);
         else if (connection_shut(c))
             metric_add(connections_dropped_total, 1);
+    }
+    if (is_crowded && ++w->crowded_ticks >= CROWDED_TICKS) {
+        w->crowded_ticks = 0;
+        __atomic_store_n(&w->hall->is_crowded, false, __ATOMIC_RELAXED);
     }
     set_deaf(w, false);
 }

@@ -19,6 +19,7 @@ struct hall {
     const struct access *access;
     bool is_stopping;     /* atomic: no more requests */
     unsigned connections; /* atomic: of all workers */
+    bool is_crowded;      /* atomic: somebody found no room, or no descriptor */
 };
 
 /* Takes the listening sockets (closes them), borrows the hall; the desk is copied, its reader is

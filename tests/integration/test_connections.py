@@ -73,6 +73,32 @@ def test_connections_past_the_limit_are_closed_and_room_comes_back(start, demo):
 
 
 @pytest.mark.threads
+def test_where_there_is_no_room_the_idle_make_some(start, demo, fake):
+    """Keep-alive is a favour: who asks goes before who only stays. A pull under way is never cut."""
+    digest = fake.add_blob("a/b", b"x" * 3_000_000)
+    fault = fake.fault("registry GET .*/blobs/", stall_at=1 << 20)
+    mirror = start(max_connections=3)
+    kept = [mirror.wire() for _ in range(2)]
+    for client in kept:
+        assert client.exchange("/v2/").status == 200
+    with mirror.wire() as busy:
+        busy.ask(f"/v2/a/b/blobs/{digest}")
+        reply = busy.head()
+
+        def is_served():
+            with mirror.wire() as more:
+                try:
+                    answer = more.exchange("/v2/demo/manifests/latest")
+                except OSError:  # closed at once
+                    return False
+                return answer is not None and answer.body == demo.manifest
+        harness.wait_until(is_served, 20, "room for one who asks")
+        assert all(client.is_closed() for client in kept)
+        fault.release()
+        assert busy.rest(reply).body == b"x" * 3_000_000
+
+
+@pytest.mark.threads
 @pytest.mark.parametrize("last", [b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n", b"GET /v2/ HT", b""])
 def test_a_client_that_leaves_with_its_last_bytes_is_noticed(start, last):
     """The end of the stream comes with the request, or before there is one: its descriptor must not stay."""

@@ -31,7 +31,7 @@ static int make(void **state)
     p.theirs = ends[1];
     p.buffer = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     assert_ptr_not_equal(p.buffer, MAP_FAILED);
-    connection_init(&p.c, p.ours, 100);
+    connection_init(&p.c, p.ours, 0, 100);
     *state = &p;
     return 0;
 }
@@ -75,6 +75,18 @@ static void a_request_is_due_from_the_start_and_from_the_last_answer(void **stat
     connection_end_request(&p->c, 5000, 5100);
     assert_false(connection_is_late(&p->c, 5100));
     assert_true(connection_is_late(&p->c, 5101));
+}
+
+static void a_connection_is_idle_after_a_second_without_a_request(void **state)
+{
+    struct pair *p = *state;
+    assert_false(connection_is_idle(&p->c, 999));
+    assert_true(connection_is_idle(&p->c, 1000));
+    connection_begin_request(&p->c, "GET", p->buffer + 4);
+    assert_false(connection_is_idle(&p->c, 5000));
+    connection_end_request(&p->c, 5000, 9000);
+    assert_false(connection_is_idle(&p->c, 5999));
+    assert_true(connection_is_idle(&p->c, 6000));
 }
 
 static void a_connection_is_shut_once(void **state)
@@ -158,6 +170,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WITH_PAIR(a_request_is_due_from_the_start_and_from_the_last_answer),
+        WITH_PAIR(a_connection_is_idle_after_a_second_without_a_request),
         WITH_PAIR(a_connection_is_shut_once),
         WITH_PAIR(the_rate_counts_within_one_second),
         WITH_PAIR(an_idle_buffer_is_given_back_after_a_second_and_not_before),
