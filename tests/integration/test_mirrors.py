@@ -507,6 +507,23 @@ def test_a_slow_first_byte_is_overtaken_and_the_loser_cancelled(pool, front):
     assert pool.mirrors[0].sent(LAYER) < 900_000
 
 
+def test_a_slow_origin_is_no_reason_to_ask_dead_mirrors_again(pool, start):
+    front = start(mirror=pool.urls)
+    for one in pool.mirrors:
+        one.fault("registry", status=500)
+    pull(front)
+    for n in range(2):
+        fault = pool.origin.fault("registry GET .*manifests", stall_before=True, count=1)
+        image = pool.add(nth(n))
+        pool.forget()
+        with front.wire() as client:
+            client.ask(f"/v2/{NAME}/manifests/{image.digest}")
+            pool.origin.wait_asked("registry GET .*manifests")
+            threading.Timer(1.5, fault.release).start()
+            assert client.rest(client.head()).body == image.manifest
+        assert not any(one.asked("GET") for one in pool.mirrors)
+
+
 def test_one_good_mirror_among_four_broken_ones_and_a_slow_origin(pool_of, start):
     pool = pool_of(5)
     front = start(mirror=pool.urls)
