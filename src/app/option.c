@@ -2,6 +2,7 @@
  * What an option's value may be. Knows types and checks, not what any option is for. */
 #include "app/option.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
@@ -103,6 +104,23 @@ static int check_address(const char *value, struct error *e)
     return 0;
 }
 
+static int check_network(const char *value, struct error *e)
+{
+    struct slice address = slice_of(value), bits = {0};
+    unsigned char bytes[16];
+    char text[64];
+    uint64_t number;
+    bool has_bits = slice_cut(address, '/', &address, &bits);
+    bool is_v6 = memchr(address.at, ':', address.length) != NULL;
+    if (!slice_copy(address, text, sizeof text) ||
+        inet_pton(is_v6 ? AF_INET6 : AF_INET, text, bytes) != 1 ||
+        (has_bits && !slice_u64(bits, is_v6 ? 128 : 32, &number)))
+        return error_set(e, ERR_USAGE,
+                         "\"%.100s\" is no network: ADDRESS or ADDRESS/BITS, such as 10.0.0.0/8",
+                         value);
+    return 0;
+}
+
 /* It becomes a part of a program's name. */
 static int check_helper(const char *value, struct error *e)
 {
@@ -124,9 +142,11 @@ int option_check(const char *metavar, const char *value, struct error *e)
     static const struct {
         const char *metavar;
         int (*check)(const char *value, struct error *e);
-    } checks[] = {{"URL", check_url},       {"PROXY", check_proxy},   {"GLOB", check_glob},
-                  {"HOST", check_host},     {"REGISTRY", check_host}, {"ADDR:PORT", check_address},
-                  {"HELPER", check_helper}, {"DIR", check_file},      {"FILE", check_file}};
+    } checks[] = {{"URL", check_url},       {"PROXY", check_proxy},
+                  {"GLOB", check_glob},     {"HOST", check_host},
+                  {"REGISTRY", check_host}, {"ADDR:PORT", check_address},
+                  {"HELPER", check_helper}, {"NETWORK", check_network},
+                  {"DIR", check_file},      {"FILE", check_file}};
     for (size_t i = 0; i < sizeof checks / sizeof *checks; i++)
         if (strcmp(checks[i].metavar, metavar) == 0)
             return checks[i].check(value, e);
@@ -186,13 +206,15 @@ int option_set(const struct option *o, void *into, const char *value, bool is_fi
     bool is_unset = !value[0] && !o->initial[0]; /* how a default of none is said again */
     switch (o->type) {
     case OPTION_LIST:
-        if (!is_unset && option_check(o->metavar, value, e) < 0)
+        if (!value[0])
+            return error_set(e, ERR_USAGE, "the value is empty");
+        if (option_check(o->metavar, value, e) < 0)
             return -1;
-        if (is_first || is_unset) {
+        if (is_first) {
             option_list_free(*(char ***)field);
             *(char ***)field = NULL;
         }
-        option_list_add(field, is_unset ? NULL : value);
+        option_list_add(field, value);
         return 0;
     case OPTION_CHOICE:
         if (check_choice(o, value, e) < 0)
@@ -245,12 +267,10 @@ static int set_list(const struct option *o, char ***field, const struct json_t *
             return -1;
     }
     *item = -1;
-    if (json_count(value) == 0 && o->initial[0])
-        return error_set(e, ERR_USAGE, "the list is empty");
+    if (json_count(value) == 0) /* of what allows, some mean all by it and some mean nothing */
+        return error_set(e, ERR_USAGE, "the list is empty: leave the key out");
     option_list_free(*field);
     *field = NULL;
-    if (json_count(value) == 0)
-        option_list_add(field, NULL);
     for (size_t i = 0; i < json_count(value); i++)
         option_list_add(field, json_text(json_item(value, i)));
     return 0;
@@ -277,9 +297,13 @@ int option_set_json(const struct option *o, void *into, const struct json_t *val
 void option_init(const struct option_table *t, void *into)
 {
     struct error e = {0};
-    for (size_t i = 0; i < t->count; i++)
-        if (option_set(&t->rows[i], into, t->rows[i].initial, true, &e) < 0)
+    for (size_t i = 0; i < t->count; i++) {
+        const struct option *o = &t->rows[i];
+        if (o->type == OPTION_LIST && !o->initial[0])
+            option_list_add((char ***)((char *)into + o->offset), NULL);
+        else if (option_set(o, into, o->initial, true, &e) < 0)
             abort(); /* a default that its own row refuses */
+    }
 }
 
 void option_fini(const struct option_table *t, void *into)

@@ -103,28 +103,37 @@ static enum MHD_Result refuse(struct request *r, enum error_kind kind, const cha
     return reply_error(r, &e);
 }
 
-static enum MHD_Result count_framing(void *cls, enum MHD_ValueKind kind, const char *name,
-                                     const char *value)
+struct header_counts {
+    unsigned framing, host;
+};
+
+static enum MHD_Result count_header(void *cls, enum MHD_ValueKind kind, const char *name,
+                                    const char *value)
 {
-    unsigned *count = cls;
+    struct header_counts *n = cls;
     (void)kind, (void)value;
-    *count += strcasecmp(name, "Content-Length") == 0 || strcasecmp(name, "Transfer-Encoding") == 0;
+    n->framing +=
+        strcasecmp(name, "Content-Length") == 0 || strcasecmp(name, "Transfer-Encoding") == 0;
+    n->host += strcasecmp(name, "Host") == 0;
     return MHD_YES;
 }
 
-/* Two statements of where a body ends: what follows could be read as another request (RFC 9112
- * §6.3). */
-static bool is_ambiguous(struct MHD_Connection *c)
+/* What another server on the way could read otherwise: where the body ends, so that what follows is
+ * another request (RFC 9112 §6.3), or which host is meant (§3.2). NULL: nothing. */
+static const char *ambiguity(struct MHD_Connection *c)
 {
-    unsigned count = 0;
-    MHD_get_connection_values(c, MHD_HEADER_KIND, count_framing, &count);
-    return count > 1;
+    struct header_counts n = {0, 0};
+    MHD_get_connection_values(c, MHD_HEADER_KIND, count_header, &n);
+    return n.framing > 1 ? "the request states the length of its body twice"
+           : n.host > 1  ? "the request names two hosts"
+                         : NULL;
 }
 
 enum MHD_Result request_admit(struct request *r, const struct error *objection)
 {
-    if (is_ambiguous(r->connection))
-        return refuse(r, ERR_USAGE, "the request states the length of its body twice");
+    const char *doubt = ambiguity(r->connection);
+    if (doubt)
+        return refuse(r, ERR_USAGE, doubt);
     if (!r->is_head && strcmp(r->method, "GET") != 0)
         return refuse(r, ERR_UNSUPPORTED, "this is a mirror: it answers GET and HEAD only");
     if (objection) {

@@ -5,7 +5,7 @@ import ssl
 
 import images
 import pytest
-from harness import code_of
+from harness import code_of, message_of
 
 ODD_NAMES = ["Upper", "a//b", "../../etc/passwd", "a/../b", "a/./b", "a%2Fb", "a/%2e%2e/b", "a_/b", "-a", "a/.b",
              "a b", "a%20b", "a%00b", "a%0d%0ab", "x" * 256, "/".join(["abc"] * 70), "é", "%C3%A9", "a:1/b"]
@@ -244,3 +244,11 @@ def test_each_request_is_one_log_line_that_says_what_came_from_where(fake, trans
     assert len(lines) == 1, tranship.stderr
     words = " ".join(map(str, lines[0].values()))
     assert "library/demo" in words and "blob" in words, lines
+
+
+@pytest.mark.parametrize("other", ["mirror.lan", "127.0.0.1"])
+def test_two_hosts_in_one_request_are_refused_and_the_connection_ends(tranship, other):
+    with tranship.wire() as wire:
+        reply = wire.exchange("/v2/", headers=[("Host", other)])
+        assert reply.status == 400 and "two hosts" in message_of(reply)
+        assert wire.is_closed()

@@ -59,8 +59,10 @@ class Wire:
         self.socket.sendall(data)
 
     def ask(self, path, method="GET", headers=(), body=b""):
-        pairs = headers.items() if isinstance(headers, dict) else headers
-        lines = [f"{method} {path} HTTP/1.1", f"Host: 127.0.0.1:{self.port}"] + [f"{k}: {v}" for k, v in pairs]
+        """A dictionary with a Host brings its own; pairs are sent as they are, beside ours."""
+        own = {"Host": f"127.0.0.1:{self.port}"}
+        pairs = {**own, **headers}.items() if isinstance(headers, dict) else [*own.items(), *headers]
+        lines = [f"{method} {path} HTTP/1.1"] + [f"{k}: {v}" for k, v in pairs]
         if body:
             lines.append(f"Content-Length: {len(body)}")
         self.send(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + body)

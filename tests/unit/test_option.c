@@ -165,6 +165,11 @@ static void texts_are_checked_by_their_metavar(void **state)
                  {"REGISTRY", "localhost:5000", "http://x"},
                  {"ADDR:PORT", ":5000", "5000"},
                  {"ADDR:PORT", "[::1]:0", "h:65536"},
+                 {"NETWORK", "10.0.0.0/8", "10.0.0.0/33"},
+                 {"NETWORK", "fd00::/8", "10.0.0/8"},
+                 {"NETWORK", "::1", "::1/129"},
+                 {"NETWORK", "127.0.0.1", ""},
+                 {"HELPER", "ecr-login", "../bin/sh"},
                  {"FILE", "/a b", ""},
                  {"NAME", "anything @ all", NULL}};
     (void)state;
