@@ -44,6 +44,7 @@ struct race {
     struct timer advance; /* the next contender, or what the last one waits for */
     struct timer settle;  /* cancels the losers */
     int64_t patience_ms;  /* what is left of it after the present delay */
+    bool has_waited;      /* longer than a delay, before asking who is left out */
     struct error why;     /* the worst so far: of the origin, if it was asked */
     bool has_origins_word;
 };
@@ -365,7 +366,13 @@ static void advance(struct timer *t)
         if (r->patience_ms > 0) {
             fetcher_set_timer(r->fetcher, t, r->patience_ms);
             r->patience_ms = 0;
-            last->was_awaited = true;
+            last->was_awaited = r->has_waited = true;
+            return;
+        }
+        if (r->next < r->count && !r->has_waited &&
+            !health_is_usable(&r->line[r->next]->health, clock_mono_ms())) {
+            r->has_waited = true;
+            fetcher_set_timer(r->fetcher, t, PATIENCE_MS);
             return;
         }
         if (r->next == r->count && r->request.can_do_without) {

@@ -2,6 +2,7 @@
 """A pool: mirrors that are dead, silent, slow, stale, limiting or lying, before an origin that may be gone as well.
 Whatever they do, a pull is right and its client hears of no error; and nobody pays twice for the same dead source."""
 
+import json
 import ssl
 import subprocess
 import threading
@@ -275,6 +276,18 @@ def test_a_tag_is_the_origins_to_tell_and_its_bytes_are_anybodys(pool, front):
     assert pool.asked("GET .*manifests/sha256") == [1, 0, 0]
 
 
+def test_where_tags_may_be_asked_anywhere_the_first_mirror_tells_them(pool, start, tmp_path):
+    file = tmp_path / "tranship.json"
+    file.write_text(json.dumps({"registries": {"docker.io": {
+        "origin": pool.origin.url, "mirrors": [{"url": url} for url in pool.urls], "resolve": "any"}}}))
+    front = start(config=file)
+    assert pull(front).header("warning") is None
+    assert pool.asked("manifests/latest") == [1, 0, 0] and not pool.origin.asked()
+    pool.mirrors[0].stop()
+    pull(front, pool.mirrors[1].add(NAME, nth("tag"), "new"), "new")
+    assert not pool.origin.asked()
+
+
 def test_a_stale_mirror_does_not_decide_what_a_tag_means(pool, front):
     newer = pool.origin.add(NAME, nth("newer"), "latest")
     assert front.manifest(NAME, "latest").body == newer.manifest
@@ -422,6 +435,16 @@ def test_when_all_are_silent_the_client_waits_for_one_time_out(pool, start):
     assert time.monotonic() - began < 8
 
 
+def test_a_mirror_that_says_yes_to_every_head_opens_nothing(pool, front):
+    pull(front)
+    front.wait_hit(f"/v2/{NAME}/blobs/{LAYER}")
+    for one in pool.mirrors:
+        one.fault("HEAD .*/other/", raw=b"HTTP/1.1 200 OK\r\nContent-Length: 900000\r\n\r\n")
+    for path in (f"blobs/{LAYER}", f"manifests/{IMAGE.digest}"):
+        assert front.get(f"/v2/library/other/{path}").status == 404
+        assert front.head(f"/v2/library/other/{path}").status == 404
+
+
 def test_listings_come_from_the_origin_and_from_mirrors_without_it(pool, front):
     pool.origin.add(NAME, nth(1), "only-here")
     assert b"only-here" in front.get(f"/v2/{NAME}/tags/list").body
@@ -482,6 +505,23 @@ def test_a_slow_first_byte_is_overtaken_and_the_loser_cancelled(pool, front):
     fault.release()
     assert pool.asked("GET .*blobs") == [1, 1, 0]
     assert pool.mirrors[0].sent(LAYER) < 900_000
+
+
+def test_a_slow_origin_is_no_reason_to_ask_dead_mirrors_again(pool, start):
+    front = start(mirror=pool.urls)
+    for one in pool.mirrors:
+        one.fault("registry", status=500)
+    pull(front)
+    for n in range(2):
+        fault = pool.origin.fault("registry GET .*manifests", stall_before=True, count=1)
+        image = pool.add(nth(n))
+        pool.forget()
+        with front.wire() as client:
+            client.ask(f"/v2/{NAME}/manifests/{image.digest}")
+            pool.origin.wait_asked("registry GET .*manifests")
+            threading.Timer(1.5, fault.release).start()
+            assert client.rest(client.head()).body == image.manifest
+        assert not any(one.asked("GET") for one in pool.mirrors)
 
 
 def test_one_good_mirror_among_four_broken_ones_and_a_slow_origin(pool_of, start):
