@@ -84,7 +84,8 @@ static void add_cache_headers(struct request *r, struct MHD_Response *response,
                               const struct answer *a)
 {
     char text[128] = "tranship";
-    enum cache_outcome cache = r->joined ? CACHE_COLLAPSED : a->cache;
+    /* What is old is so for those who joined too. */
+    enum cache_outcome cache = r->joined && a->cache != CACHE_STALE ? CACHE_COLLAPSED : a->cache;
     switch (cache) {
     case CACHE_HIT:
         snprintf(text, sizeof text, "tranship; hit");

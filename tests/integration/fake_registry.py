@@ -52,6 +52,7 @@ class TokenService:
         self.methods = ("GET",)
         self.refuses_anonymous = None            # status for those who bring no user
         self.issued = {}                         # token: (granted scope, good until)
+        self.owners = {}                         # token: the user that it was given to, or None
         self.server = None
 
     def revoke(self):
@@ -74,6 +75,7 @@ class TokenService:
             return problem(400, "UNSUPPORTED", "wrong scope")
         may = not asked or asked[1] not in self.registry.private or user is not None
         token = secrets.token_urlsafe(24)
+        self.owners[token] = user
         self.issued[token] = (scope if may else "", time.monotonic() + self.lifetime)
         answer = {field: token for field in self.fields}
         if self.tells_lifetime:

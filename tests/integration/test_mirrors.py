@@ -4,13 +4,13 @@ Whatever they do, a pull is right and its client hears of no error; and nobody p
 
 import json
 import ssl
-import subprocess
 import threading
 import time
 
 import images
 import pytest
 import wire
+from certificates import Authority
 from fake_registry import FakeRegistry
 from harness import at_once, code_of, message_of
 
@@ -158,25 +158,19 @@ def test_a_dead_mirror_is_not_noticed(pool, front):
     assert len(left_out(front, pool.mirrors[0])) == 1
 
 
-def has_name(folder, name):
-    """(certificate, key) for that name, signed by itself."""
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-                    "-subj", "/CN=test", "-addext", f"subjectAltName={name}", "-out", folder / "cert.pem",
-                    "-keyout", folder / "key.pem"], check=True, capture_output=True)
-    return folder / "cert.pem", folder / "key.pem"
-
-
-@pytest.mark.parametrize("name, is_known, is_used", [("IP:127.0.0.1", True, True), ("IP:127.0.0.1", False, False),
-                                                     ("DNS:other.example", True, False)])
-def test_a_mirror_whose_certificate_is_not_its_own_is_not_noticed(fake, start, tmp_path, name, is_known, is_used):
-    files = has_name(tmp_path, name)
+@pytest.mark.parametrize("name, days, is_known, is_used", [
+    ("IP:127.0.0.1", 2, True, True), ("IP:127.0.0.1", 2, False, False), ("IP:127.0.0.1", -1, True, False),
+    ("DNS:other.example", 2, True, False)])
+def test_a_mirror_whose_certificate_is_not_its_own_is_not_noticed(fake, start, tmp_path, name, days, is_known, is_used):
+    authority = Authority(tmp_path)
+    files = authority.sign("mirror", f"subjectAltName={name}\n", days)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*files)
     secure = FakeRegistry(tls=context)
     for one in (secure, fake):
         one.add(NAME, IMAGE, "latest")
     try:
-        pull(start(mirror=secure.url, environment={"SSL_CERT_FILE": str(files[0])} if is_known else None, **SLOW))
+        pull(start(mirror=secure.url, environment={"SSL_CERT_FILE": str(authority.certificate)} if is_known else None, **SLOW))
         assert bool(secure.asked()) == is_used and bool(fake.asked("GET")) != is_used
     finally:
         secure.stop()
