@@ -207,14 +207,17 @@ static void check_pairs(const struct config *c, struct mistakes *m)
         autofree char *own = alloc_format("registries.%s.client_key", r->name);
         if (r->password_file[0] && !r->username[0])
             add_mistake(c, key, &r->password_file_mark, "whose? there is no username", m);
-        int ways =
-            (r->username[0] != 0) + (r->docker_config[0] != 0) + (r->credential_helper[0] != 0);
-        const struct option_mark *last =
-            r->credential_helper[0] ? &r->credential_helper_mark : &r->docker_config_mark;
+        int ways = (r->username[0] != 0) + (r->token_file[0] != 0) + (r->docker_config[0] != 0) +
+                   (r->credential_helper[0] != 0);
+        const struct option_mark *last = r->credential_helper[0] ? &r->credential_helper_mark
+                                         : r->docker_config[0]   ? &r->docker_config_mark
+                                                                 : &r->token_file_mark;
         autofree char *whole = alloc_format("registries.%s", r->name);
         if (ways > 1)
-            add_mistake(c, whole, last,
-                        "only one of username, docker_config and credential_helper can hold", m);
+            add_mistake(
+                c, whole, last,
+                "only one of username, token_file, docker_config and credential_helper can hold",
+                m);
         if (r->client_key[0] && !r->client_certificate[0])
             add_mistake(c, own, &r->client_key_mark, "whose? there is no client_certificate", m);
     }

@@ -64,7 +64,7 @@ static char *read_secret(struct building *b, const char *name, unsigned line, co
     return take(bytes);
 }
 
-/* The origin's, by whichever of the three ways is configured. */
+/* The origin's, by whichever of the ways is configured. */
 static void find_credentials(struct building *b, const struct registry *r, struct credentials *out)
 {
     char key[KEY_MAX_BYTES];
@@ -77,6 +77,11 @@ static void find_credentials(struct building *b, const struct registry *r, struc
     if (r->username[0]) {
         out->username = alloc_string(r->username);
         out->password = read_secret(b, r->password_file, r->password_file_mark.line, key);
+        return;
+    }
+    if (r->token_file[0]) {
+        snprintf(key, sizeof key, "registries.%s.token_file", r->name);
+        out->token = read_secret(b, r->token_file, r->token_file_mark.line, key);
         return;
     }
     if (!b->reads_secrets)
@@ -133,6 +138,7 @@ static void add_registry(struct building *b, struct upstreams *u, const struct r
                                        .mirror_credentials = credentials,
                                        .username = own.username,
                                        .password = own.password,
+                                       .token = own.token,
                                        .way = {.proxy = r->proxy,
                                                .ca_file = r->ca_file,
                                                .client_certificate = r->client_certificate,

@@ -30,9 +30,9 @@ struct exchange {
     struct challenge foreign;         /* of that origin */
     bool has_asked_again, has_pinged; /* one re-authentication an exchange, at each origin */
     bool has_widened;                 /* and one more with the scope that a registry insists on */
-    bool sent_basic;
-    char *sent_token; /* NULL: none */
-    bool is_passing;  /* the final answer: goes to the caller */
+    bool sent_credential;             /* the source's own, as it is */
+    char *sent_token;                 /* NULL: none */
+    bool is_passing;                  /* the final answer: goes to the caller */
     char scope[600];
     struct timer begin;
     struct transfer *transfer;
@@ -93,7 +93,7 @@ static enum error_kind kind_of(const struct exchange *x, const struct head *head
 {
     switch (head->status) {
     case 401:
-        if (x->sent_basic)
+        if (x->sent_credential)
             return ERR_CREDENTIALS;
         return is_registrys_word(x, head, code) ? ERR_NAME_UNKNOWN : ERR_UPSTREAM;
     case 403:
@@ -117,7 +117,7 @@ static void finish_status(struct exchange *x, const struct head *head)
     enum error_kind kind = kind_of(x, head, code);
     error_set(&e, kind, "%s answered %d for %.*s%s%s%s", x->request.source->url, head->status,
               (int)strcspn(x->path, "?"), x->path,
-              kind == ERR_CREDENTIALS ? ": it rejects the configured user and password" : "",
+              kind == ERR_CREDENTIALS ? ": it rejects the configured credential" : "",
               message[0] ? ": " : "", message);
     e.upstream_status = head->status;
     e.retry_after_s = head->retry_after_s;
@@ -206,6 +206,8 @@ static void refused(struct exchange *x, const struct head *head)
                              x->is_foreign, x->scope, x->sent_token);
     bool is_known = c->scheme == CHALLENGE_BEARER ||
                     (c->scheme == CHALLENGE_BASIC && s->username && !x->is_foreign);
+    if (s->token && !x->is_foreign)
+        is_known = false;
     if (!x->is_foreign && c->scheme == CHALLENGE_NONE && !x->has_pinged && !x->has_asked_again) {
         ping(x);
         return;
@@ -322,15 +324,19 @@ static void step(struct exchange *x)
 {
     struct source *s = x->request.source;
     const struct challenge *c = x->is_foreign ? &x->foreign : &s->challenge;
-    x->sent_basic = false;
+    x->sent_credential = false;
     free(x->sent_token);
     x->sent_token = NULL;
-    if (c->scheme == CHALLENGE_BEARER && x->repository[0]) {
+    if (s->token && !x->is_foreign) {
+        autofree char *credential = alloc_format("Bearer %s", s->token);
+        x->sent_credential = true;
+        send_request(x, credential);
+    } else if (c->scheme == CHALLENGE_BEARER && x->repository[0]) {
         x->authorization =
             authorization_ask(x->fetcher, s, c, x->is_foreign, x->scope, authorized, x);
     } else if (c->scheme == CHALLENGE_BASIC && !x->is_foreign && s->username) {
         autofree char *credential = token_basic(s->username, s->password);
-        x->sent_basic = true;
+        x->sent_credential = true;
         send_request(x, credential);
     } else {
         send_request(x, NULL);

@@ -16,6 +16,7 @@
 
 void credentials_fini(struct credentials *c)
 {
+    free(c->token);
     free(c->username);
     free(c->password);
     free(c->helper);

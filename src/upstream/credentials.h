@@ -12,6 +12,7 @@ struct error;
 struct credentials {
     char *username, *password;
     char *helper; /* the name of the program to ask instead: docker-credential-<helper> */
+    char *token;  /* in the place of both; NULL: none */
 };
 
 void credentials_fini(struct credentials *c);

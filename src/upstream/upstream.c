@@ -65,6 +65,7 @@ static void free_upstream(struct upstream *u)
     for (size_t i = 0; i < u->source_count; i++) {
         free(u->sources[i].username);
         free(u->sources[i].password);
+        free(u->sources[i].token);
         free_way(&u->sources[i].way);
     }
     free(u->sources);
@@ -218,6 +219,7 @@ static int fill(struct upstream *new, const struct upstreams *u, const struct up
     }
     if (add_source(new, o->origin, o->username, o->password, e) < 0)
         return -1;
+    upstream_origin(new)->token = copy_text(o->token);
     for (size_t i = 0; i < new->source_count; i++) {
         struct source_way *way = &new->sources[i].way;
         bool is_origin = i + 1 == new->source_count;
@@ -280,8 +282,8 @@ static bool is_same(const struct upstream *a, const struct upstream *b)
     for (size_t i = 0; i < a->source_count; i++) {
         const struct source *s = &a->sources[i], *t = &b->sources[i];
         if (strcmp(s->url, t->url) != 0 || !same_text(s->username, t->username) ||
-            !same_text(s->password, t->password) || !same_text(s->way.proxy, t->way.proxy) ||
-            !same_text(s->way.ca_file, t->way.ca_file) ||
+            !same_text(s->password, t->password) || !same_text(s->token, t->token) ||
+            !same_text(s->way.proxy, t->way.proxy) || !same_text(s->way.ca_file, t->way.ca_file) ||
             !same_text(s->way.client_certificate, t->way.client_certificate) ||
             !same_text(s->way.client_key, t->way.client_key))
             return false;
@@ -376,7 +378,7 @@ struct source *upstream_origin(const struct upstream *u)
 bool upstream_has_credentials(const struct upstream *u)
 {
     for (size_t i = 0; i < u->source_count; i++)
-        if (u->sources[i].username)
+        if (u->sources[i].username || u->sources[i].token)
             return true;
     return false;
 }

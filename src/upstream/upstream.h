@@ -30,6 +30,7 @@ struct source {
     char url[512];  /* scheme://host[:port][/prefix], no trailing slash */
     char *username; /* NULL: anonymous */
     char *password;
+    char *token;           /* sent as it is, in the place of a user; NULL: none */
     struct source_way way; /* owned strings */
     /* below: the fetch thread's */
     bool is_private; /* it lives in a private or loopback range: redirects there are fine */
@@ -61,6 +62,7 @@ struct upstream_options {
     char *const *mirrors;
     const struct source_credential *mirror_credentials; /* one a mirror; or NULL: all anonymous */
     const char *username, *password;                    /* the origin's; NULL: anonymous */
+    const char *token;     /* the origin's, in the place of both; NULL: none */
     struct source_way way; /* its client certificate is for the origin alone, the rest for all */
     bool resolves_anywhere;
     int64_t tag_ttl_ms; /* -1: the mirror's own */

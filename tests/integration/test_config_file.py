@@ -14,7 +14,7 @@ import images
 import pytest
 from fake_registry import FakeRegistry
 from test_connections import is_instrumented
-from harness import TOP, Tranship, binary, clean_environment, code_of, wait_until
+from harness import TOP, Tranship, binary, clean_environment, code_of, message_of, wait_until
 
 DATA = images.random_bytes(3_000_000, "config")
 
@@ -296,9 +296,33 @@ def test_a_helper_that_fails_stops_the_start(file, tmp_path, helper, script, for
     assert f"{path}:2: registries.quay.io.credential_helper: docker-credential-test" in done.stderr and reason in done.stderr
 
 
-def test_two_ways_to_one_credential_are_a_mistake(file):
-    done = run("check-config", file.write('{"registries": {"a.io": {"username": "u",\n"credential_helper": "x"}}}'))
+@pytest.mark.parametrize("other", ["credential_helper", "token_file", "docker_config"])
+def test_two_ways_to_one_credential_are_a_mistake(file, other):
+    done = run("check-config", file.write('{"registries": {"a.io": {"username": "u",\n"%s": "x"}}}' % other))
     assert done.returncode == 2 and f"{file.path}:2: registries.a.io: only one of" in done.stderr
+
+
+def test_a_token_of_a_file_is_sent_as_it_is_and_to_the_origin_alone(fake, other, begin, tmp_path, demo):
+    """A token of a machine, as some clouds and Kubernetes hand out: no token service is asked."""
+    fake.auth = "bearer"
+    fake.token.issued["of-a-machine"] = ("repository:library/demo:pull", float("inf"))
+    fake.use_cdn()
+    secret = tmp_path / "token"
+    secret.write_text("of-a-machine\n")
+    mirror = begin({"registries": {"docker.io": {"origin": fake.url, "mirrors": [other.url], "token_file": str(secret)}}})
+    assert mirror.manifest("demo", "latest").body == demo.manifest
+    for digest, data in demo.blobs.items():
+        assert mirror.blob("demo", digest).body == data
+    assert not fake.asked("token ") and {r.header("authorization") for r in fake.asked("registry ")} == {"Bearer of-a-machine"}
+    assert {r.header("authorization") for r in [*other.asked(), *fake.asked("cdn ")]} == {None}
+    fake.token.revoke()
+    refused = mirror.manifest("demo", "none")
+    assert refused.status == 502 and "rejects the configured credential" in message_of(refused)
+    assert "of-a-machine" not in mirror.stderr + refused.body.decode()
+    secret.write_text("another\n")
+    fake.token.issued["another"] = ("repository:library/demo:pull", float("inf"))
+    assert reload(mirror)["registries"] != "the same"
+    assert mirror.manifest("demo", "none").status == 404
 
 
 # --- how a registry is reached ------------------------------------------------------------------------------------------
