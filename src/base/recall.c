@@ -164,16 +164,18 @@ void *recall_get(struct recall *r, const void *key, size_t key_bytes)
     return found->object;
 }
 
-void recall_put(struct recall *r, const void *key, size_t key_bytes, void *object,
-                size_t cost_bytes)
+/* Returns a reference to the object that was there and stays (keeps_old), else NULL. */
+static void *put(struct recall *r, const void *key, size_t key_bytes, void *object,
+                 size_t cost_bytes, bool keeps_old)
 {
     const struct place at = place_of(r, key, key_bytes);
     size_t bytes;
     bool is_too_heavy = __builtin_add_overflow(key_bytes + ENTRY_BYTES, cost_bytes, &bytes) ||
                         bytes > r->shard_max_bytes;
     if (is_too_heavy) { /* what was there is out of date all the same */
-        recall_forget(r, key, key_bytes);
-        return;
+        if (!keeps_old)
+            recall_forget(r, key, key_bytes);
+        return keeps_old ? recall_get(r, key, key_bytes) : NULL;
     }
     struct entry *fresh = alloc_zero(sizeof(*fresh) + key_bytes);
     memcpy(fresh->key, key, key_bytes);
@@ -182,20 +184,49 @@ void recall_put(struct recall *r, const void *key, size_t key_bytes, void *objec
     r->ref(object);
 
     struct entries dropped = TAILQ_HEAD_INITIALIZER(dropped);
+    void *stays = NULL;
     {
         struct shard *s = at.shard;
         MUTEX_HOLD(&s->mutex);
         struct entry *old = find(&at, key, key_bytes);
-        if (old)
+        if (old && keeps_old) {
+            stays = old->object;
+            r->ref(stays);
+        } else if (old) {
             take_out(s, old, &dropped);
-        while (s->bytes + bytes > r->shard_max_bytes)
+        }
+        while (!stays && s->bytes + bytes > r->shard_max_bytes)
             take_out(s, TAILQ_FIRST(&s->by_use), &dropped);
-        HASH_ADD_KEYPTR_BYHASHVALUE(hh, s->table, fresh->key, (unsigned)key_bytes, at.hash, fresh);
-        TAILQ_INSERT_TAIL(&s->by_use, fresh, by_use);
-        s->bytes += bytes;
-        metric_add(recall_bytes, (int64_t)bytes);
+        if (!stays) {
+            HASH_ADD_KEYPTR_BYHASHVALUE(hh, s->table, fresh->key, (unsigned)key_bytes, at.hash,
+                                        fresh);
+            TAILQ_INSERT_TAIL(&s->by_use, fresh, by_use);
+            s->bytes += bytes;
+            metric_add(recall_bytes, (int64_t)bytes);
+        }
     }
     drop(r, &dropped);
+    if (stays) {
+        r->unref(object);
+        free(fresh);
+    }
+    return stays;
+}
+
+void recall_put(struct recall *r, const void *key, size_t key_bytes, void *object,
+                size_t cost_bytes)
+{
+    put(r, key, key_bytes, object, cost_bytes, false);
+}
+
+void *recall_add(struct recall *r, const void *key, size_t key_bytes, void *object,
+                 size_t cost_bytes)
+{
+    void *stays = put(r, key, key_bytes, object, cost_bytes, true);
+    if (stays)
+        return stays;
+    r->ref(object);
+    return object;
 }
 
 void recall_forget(struct recall *r, const void *key, size_t key_bytes)

@@ -21,6 +21,11 @@ void *recall_get(struct recall *r, const void *key, size_t key_bytes);
  * weighs more than a sixteenth of the whole is not remembered. */
 void recall_put(struct recall *r, const void *key, size_t key_bytes, void *object,
                 size_t cost_bytes);
+/* The same for what was looked up elsewhere and may be out of date by now: an entry that is there
+ * stays. Returns what is there (or would be, if it were not too heavy), a reference that the caller
+ * must drop. */
+void *recall_add(struct recall *r, const void *key, size_t key_bytes, void *object,
+                 size_t cost_bytes);
 void recall_forget(struct recall *r, const void *key, size_t key_bytes);
 size_t recall_bytes(struct recall *r);
 

@@ -230,8 +230,10 @@ struct note *known_note(struct known *k, struct index_reader *r, const char *reg
     found = note_new();
     found->digest = tag.digest;
     found->freshness.checked_at_ms = tag.checked_at * 1000;
-    recall_put(k->notes, key, n, found, sizeof *found);
-    return found;
+    /* What was learnt meanwhile knows more than the row that came of it. */
+    struct note *there = recall_add(k->notes, key, n, found, sizeof *found);
+    note_unref(found);
+    return there;
 }
 
 void known_put_note(struct known *k, const char *registry, const char *repository,
@@ -311,4 +313,10 @@ struct answer *known_listing(struct known *k, const char *key)
 void known_put_listing(struct known *k, const char *key, struct answer *a)
 {
     recall_put(k->listings, key, strlen(key), a, sizeof *a + (a->items ? strlen(a->items) : 0));
+}
+
+struct answer *known_add_listing(struct known *k, const char *key, struct answer *a)
+{
+    return recall_add(k->listings, key, strlen(key), a,
+                      sizeof *a + (a->items ? strlen(a->items) : 0));
 }

@@ -75,6 +75,9 @@ struct content *known_put_manifest(struct known *k, const char *registry, const 
 /* Listings, as finished answers. */
 struct answer *known_listing(struct known *k, const char *key);
 void known_put_listing(struct known *k, const char *key, struct answer *a);
+/* One that the index had, unless a newer one was put meanwhile: returns that which is there, a
+ * reference. */
+struct answer *known_add_listing(struct known *k, const char *key, struct answer *a);
 size_t known_bytes(struct known *k);
 
 #endif

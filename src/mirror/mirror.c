@@ -275,7 +275,9 @@ static struct answer *ask_listing(struct mirror *m, struct index_reader *r, cons
             last->kind = ANSWER_LISTING;
             last->items = body;
             last->checked_at_ms = fetched_at * 1000;
-            known_put_listing(m->known, key, at_once(last));
+            struct answer *row = at_once(last);
+            last = known_add_listing(m->known, key, row);
+            answer_unref(row);
         }
     }
     struct freshness fresh = {.is_held = last != NULL,
