@@ -150,6 +150,32 @@ static void putting_again_replaces_and_drops_the_old(void **state)
     recall_free(r);
 }
 
+/* The value that is there after adding this one. */
+static int add_value(struct recall *r, const char *key, int value, size_t cost_bytes)
+{
+    struct thing *t = thing_new(value), *there = recall_add(r, key, strlen(key), t, cost_bytes);
+    int found = there->value;
+    thing_unref(t);
+    thing_unref(there);
+    return found;
+}
+
+static void adding_leaves_what_is_there(void **state)
+{
+    (void)state;
+    struct recall *r = fresh(1 << 20);
+    assert_int_equal(add_value(r, "key", 1, 100), 1);
+    size_t before = recall_bytes(r);
+    assert_int_equal(add_value(r, "key", 2, 200), 1);
+    assert_int_equal(value_of(r, "key"), 1);
+    assert_int_equal(add_value(r, "key", 3, 1 << 20), 1);
+    assert_int_equal(add_value(r, "heavy", 4, 1 << 20), 4);
+    assert_int_equal(value_of(r, "heavy"), -1);
+    assert_int_equal(recall_bytes(r), before);
+    assert_int_equal(things_alive, 1);
+    recall_free(r);
+}
+
 static void the_same_object_may_be_put_again(void **state)
 {
     (void)state;
@@ -324,6 +350,7 @@ int main(void)
         counted(what_was_never_put_is_absent),
         counted(keys_are_bytes_zeros_included),
         counted(putting_again_replaces_and_drops_the_old),
+        counted(adding_leaves_what_is_there),
         counted(the_same_object_may_be_put_again),
         counted(forgetting_drops_the_object_and_its_bytes),
         counted(the_budget_holds_whatever_is_put),
