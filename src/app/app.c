@@ -152,9 +152,9 @@ static int take_signals(struct app *a, struct error *e)
 /* What SIGHUP takes over at once; all other options are those of the start until the next one. */
 static bool is_taken_at_once(const char *name)
 {
-    static const char *const names[] = {"upstream",         "mirror",     "username",
-                                        "password-file",    "log-format", "log-level",
-                                        "default-registry", NULL};
+    static const char *const names[] = {
+        "upstream",  "mirror",           "username",     "password-file",   "log-format",
+        "log-level", "default-registry", "access.users", "access.networks", NULL};
     for (size_t i = 0; names[i]; i++)
         if (strcmp(names[i], name) == 0)
             return true;
@@ -187,6 +187,13 @@ static void reload(struct app *a)
     struct upstreams *world = NULL;
     if (config_load(&new, a->again, &m) == 0)
         world = world_build(&new, true, &m);
+    struct error e;
+    if (world && server_replace_access(a->server, text_or_null(new.access_users),
+                                       new.access_networks, &e) < 0) {
+        mistakes_add(&m, "%s", e.text);
+        upstreams_free(world);
+        world = NULL;
+    }
     if (world) {
         configure_log(&new);
         tell_what_waits(a, &new);

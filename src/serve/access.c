@@ -47,6 +47,7 @@ struct slot {
 };
 
 struct access_memory {
+    const struct access *of; /* only compared */
     struct slot slots[SLOTS];
     int64_t second;
     unsigned checks;
@@ -160,6 +161,10 @@ static int check_user(const struct access *a, struct access_memory *m, const cha
     if (!str_base64_decode(slice_trim(word), pair, sizeof pair, &length) || memchr(pair, 0, length))
         return error_set(e, ERR_UNAUTHORIZED, "the Authorization header is not what Basic says");
     digest_of(DIGEST_SHA256, pair, length, &d);
+    if (m->of != a) {
+        memset(m->slots, 0, sizeof m->slots);
+        m->of = a;
+    }
     struct slot *slot = &m->slots[d.bytes[0] % SLOTS];
     if (!digest_equals(&slot->pair, &d)) {
         if (m->second != now_ms / 1000) {
@@ -298,4 +303,24 @@ void access_free(struct access *a)
     free(a->users);
     free(a->networks);
     free(a);
+}
+
+static bool is_same_user(const struct user *a, const struct user *b)
+{
+    return strcmp(a->name, b->name) == 0 && strcmp(a->hash, b->hash) == 0;
+}
+
+bool access_is_same(const struct access *a, const struct access *b)
+{
+    if (a->needs_certificate != b->needs_certificate || a->has_users != b->has_users ||
+        a->network_count != b->network_count || a->user_count != b->user_count)
+        return false;
+    for (size_t i = 0; i < a->network_count; i++)
+        if (a->networks[i].bits != b->networks[i].bits ||
+            memcmp(a->networks[i].address, b->networks[i].address, ADDRESS_BYTES) != 0)
+            return false;
+    for (size_t i = 0; i < a->user_count; i++)
+        if (!is_same_user(&a->users[i], &b->users[i]))
+            return false;
+    return true;
 }

@@ -22,9 +22,11 @@ struct access_options {
 /* The rules, owned by the caller; NULL with ERR_USAGE naming the file and line, or the network. */
 struct access *access_load(const struct access_options *o, struct error *e);
 void access_free(struct access *a);
+bool access_is_same(const struct access *a, const struct access *b);
 
 /* What one worker found out: passwords are hashed slowly on purpose, so a pair that was checked is
- * remembered, as a digest, and only so many a second are checked. One thread. */
+ * remembered, as a digest, until other rules come, and only so many a second are checked. One
+ * thread. */
 struct access_memory;
 struct access_memory *access_memory_new(void);
 void access_memory_free(struct access_memory *m);

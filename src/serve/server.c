@@ -20,7 +20,8 @@ struct server {
     struct server_options options;
     struct hall hall;
     struct tls *tls;
-    struct access *access;
+    struct access **access; /* the one in force last; who is asking may still use those before */
+    size_t access_count;
     struct worker **workers;
     size_t worker_count;
     struct listen_address addresses[MAX_ADDRESSES];
@@ -75,12 +76,27 @@ static int add_worker(struct server *s, struct desk *d, struct index *x, struct 
     return 0;
 }
 
+int server_replace_access(struct server *s, const char *users, char *const *networks,
+                          struct error *e)
+{
+    const struct access_options o = {
+        .users = users, .networks = networks, .needs_certificate = s->tls && s->tls->client_ca};
+    struct access *new = access_load(&o, e);
+    if (!new)
+        return -1;
+    if (s->access_count > 0 && access_is_same(s->hall.access, new)) {
+        access_free(new); /* what nobody changed is not kept twice */
+        return 0;
+    }
+    s->access = alloc_grow(s->access, s->access_count + 1, sizeof(struct access *));
+    s->access[s->access_count++] = new;
+    __atomic_store_n(&s->hall.access, new, __ATOMIC_RELEASE);
+    return 0;
+}
+
 static int load_rules(struct server *s, struct error *e)
 {
     const struct server_options *o = &s->options;
-    const struct access_options rules = {.users = o->access_users,
-                                         .networks = o->access_networks,
-                                         .needs_certificate = o->access_client_ca != NULL};
     if (!o->tls_certificate != !o->tls_key)
         return error_set(e, ERR_USAGE, "HTTPS takes both a certificate and its key");
     if (o->access_client_ca && !o->tls_certificate)
@@ -89,11 +105,8 @@ static int load_rules(struct server *s, struct error *e)
     if (o->tls_certificate &&
         !(s->tls = tls_load(o->tls_certificate, o->tls_key, o->access_client_ca, e)))
         return -1;
-    if (!(s->access = access_load(&rules, e)))
-        return -1;
     s->hall.tls = s->tls;
-    s->hall.access = s->access;
-    return 0;
+    return server_replace_access(s, o->access_users, o->access_networks, e);
 }
 
 struct server *server_start(const struct server_options *o, struct mirror *m, struct upstreams *u,
@@ -145,7 +158,9 @@ void server_stop(struct server *s)
     for (size_t i = 0; i < s->address_count; i++)
         free(s->printed[i]);
     tls_free(s->tls);
-    access_free(s->access);
+    for (size_t i = 0; i < s->access_count; i++)
+        access_free(s->access[i]);
+    free(s->access);
     free(s->workers);
     free(s);
 }

@@ -35,6 +35,11 @@ struct server_options {
  * ERR_IO naming the address. */
 struct server *server_start(const struct server_options *o, struct mirror *m, struct upstreams *u,
                             struct index *x, struct error *e);
+/* Reads the users again and takes these networks, for requests that come from here on; what client
+ * certificates are asked for stays. The thread that started it. -1 with ERR_USAGE as access_load:
+ * the rules of before stay in force. */
+int server_replace_access(struct server *s, const char *users, char *const *networks,
+                          struct error *e);
 /* The address really bound of the i-th listen option ("127.0.0.1:40123"); NULL past the last.
  * Borrowed. */
 const char *server_address(const struct server *s, size_t i);

@@ -172,9 +172,10 @@ static struct connection *connection_of(struct MHD_Connection *c)
     return MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
 }
 
-static bool has_certificate(struct worker *w, struct MHD_Connection *c, struct connection *conn)
+static bool has_certificate(struct worker *w, struct MHD_Connection *c, struct connection *conn,
+                            const struct access *rules)
 {
-    if (conn->certificate == CERTIFICATE_UNSEEN && access_wants_certificate(w->hall->access))
+    if (conn->certificate == CERTIFICATE_UNSEEN && access_wants_certificate(rules))
         conn->certificate =
             w->hall->tls && tls_has_client_certificate(c) ? CERTIFICATE_GOOD : CERTIFICATE_NONE;
     return conn->certificate == CERTIFICATE_GOOD;
@@ -195,11 +196,12 @@ static int object(struct worker *w, struct MHD_Connection *c, struct connection 
         return error_set(e, ERR_BUSY, "too many requests on this connection");
     if (is_open_to_all(path))
         return 0;
+    const struct access *rules = __atomic_load_n(&w->hall->access, __ATOMIC_ACQUIRE);
     struct visitor v = {
         .address = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr,
-        .has_certificate = has_certificate(w, c, conn),
+        .has_certificate = has_certificate(w, c, conn, rules),
         .authorization = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Authorization")};
-    return access_check(w->hall->access, w->memory, &v, now_ms, e);
+    return access_check(rules, w->memory, &v, now_ms, e);
 }
 
 static enum MHD_Result handle(void *cls, struct MHD_Connection *c, const char *url,

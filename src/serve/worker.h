@@ -15,11 +15,11 @@ struct desk;
 /* What all workers of a server share. */
 struct hall {
     const struct server_options *options;
-    const struct tls *tls; /* NULL: plain HTTP */
-    const struct access *access;
-    bool is_stopping;     /* atomic: no more requests */
-    unsigned connections; /* atomic: of all workers */
-    bool is_crowded;      /* atomic: somebody found no room, or no descriptor */
+    const struct tls *tls;       /* NULL: plain HTTP */
+    const struct access *access; /* atomic: the rules in force */
+    bool is_stopping;            /* atomic: no more requests */
+    unsigned connections;        /* atomic: of all workers */
+    bool is_crowded;             /* atomic: somebody found no room, or no descriptor */
 };
 
 /* Takes the listening sockets (closes them), borrows the hall; the desk is copied, its reader is

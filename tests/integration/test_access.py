@@ -3,6 +3,8 @@
 
 import base64
 import http.client
+import json
+import signal
 import socket
 import ssl
 import subprocess
@@ -95,6 +97,43 @@ def test_passwords_cannot_be_tried_without_end(start, demo, users):
         statuses = [client.rest(client.head()).status for _ in range(500)]
     assert set(statuses) == {401, 503}
     assert mirror.get(PATH, basic("me:secret:1")).body == demo.manifest
+
+
+@pytest.mark.threads
+def test_sighup_reads_the_users_again_and_takes_other_networks(tmp_path, fake, demo, users):
+    """A password that was changed is worth nothing from then on, however often it was used before."""
+    config = tmp_path / "tranship.json"
+
+    def configure(**access):
+        config.write_text(json.dumps({"registries": {"docker.io": {"origin": fake.url}}, "access": access}))
+
+    def reload(message="the configuration was read again"):
+        before = sum(e.get("message") == message for e in mirror.log())
+        mirror.process.send_signal(signal.SIGHUP)
+        mirror.wait_log(lambda e: sum(e.get("message") == message for e in mirror.log()) > before)
+
+    configure(users=str(users))
+    mirror = harness.Tranship(tmp_path / "data", None, {"config": config}).ready()
+    try:
+        with mirror.wire() as client:
+            assert client.exchange(PATH, headers=basic("me:secret:1")).body == demo.manifest
+            users.write_text(f"me:{hashed('other')}\n")
+            reload()
+            assert client.exchange(PATH, headers=basic("me:secret:1")).status == 401
+            assert client.exchange(PATH, headers=basic("me:other")).body == demo.manifest
+            users.write_text("rubbish\n")
+            reload("the new configuration is refused, the old one stays in force")
+            assert client.exchange(PATH, headers=basic("me:other")).body == demo.manifest
+            configure(networks=["10.0.0.0/8"])
+            reload()
+            assert client.exchange(PATH, headers=basic("me:other")).status == 403
+            configure(networks=["127.0.0.0/8"])
+            reload()
+            assert client.exchange(PATH).body == demo.manifest
+        mirror.stop()
+    finally:
+        if mirror.process.returncode is None:
+            mirror.kill()
 
 
 # --- networks -------------------------------------------------------------------------------------------------------

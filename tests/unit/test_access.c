@@ -120,6 +120,25 @@ static void known_kinds_of_hashes_are_checked(void **state)
     access_free(a);
 }
 
+static void rules_are_the_same_if_all_of_them_are(void **state)
+{
+    static char *one[] = {"10.0.0.0/8", NULL}, *other[] = {"10.0.0.0/9", NULL};
+    (void)state;
+    struct access *all[] = {load("u:" BCRYPT "\n", one),
+                            load("u:" BCRYPT "\n", other),
+                            load("v:" BCRYPT "\n", one),
+                            load("u:" SHA512 "\n", one),
+                            load("u:" BCRYPT "\n", NULL),
+                            load("", one),
+                            load("u:" BCRYPT "\nv:" SHA512 "\n", one)};
+    struct access *again = load("# comment\nu:" BCRYPT, one);
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        assert_int_equal(access_is_same(again, all[i]), i == 0);
+        access_free(all[i]);
+    }
+    access_free(again);
+}
+
 static void only_so_many_passwords_a_second_are_checked_and_known_ones_are_free(void **state)
 {
     unsigned busy = 0;
@@ -146,6 +165,7 @@ int main(void)
         cmocka_unit_test(a_network_is_its_first_bits),
         cmocka_unit_test(what_is_no_network_is_refused),
         cmocka_unit_test(known_kinds_of_hashes_are_checked),
+        cmocka_unit_test(rules_are_the_same_if_all_of_them_are),
         cmocka_unit_test(only_so_many_passwords_a_second_are_checked_and_known_ones_are_free),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
