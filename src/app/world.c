@@ -148,7 +148,9 @@ static void add_registry(struct building *b, struct upstreams *u, const struct r
                                        .hosts = r->hosts,
                                        .allow = r->allow,
                                        .deny = r->deny,
-                                       .immutable_tags = r->immutable_tags};
+                                       .immutable_tags = r->immutable_tags,
+                                       .realms = r->realms,
+                                       .allows_private = strcmp(r->private_redirects, "yes") == 0};
     snprintf(key, sizeof key, "registries.%s", r->name);
     if (upstreams_add(u, &o, &e) < 0)
         wrong(b, r->line, key, e.text);

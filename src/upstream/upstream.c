@@ -66,6 +66,7 @@ static void free_upstream(struct upstream *u)
         free(u->sources[i].username);
         free(u->sources[i].password);
         free(u->sources[i].token);
+        free_list(u->sources[i].realms);
         free_way(&u->sources[i].way);
     }
     free(u->sources);
@@ -220,10 +221,13 @@ static int fill(struct upstream *new, const struct upstreams *u, const struct up
     if (add_source(new, o->origin, o->username, o->password, e) < 0)
         return -1;
     upstream_origin(new)->token = copy_text(o->token);
+    upstream_origin(new)->realms = copy_list(o->realms);
+    new->allows_private = o->allows_private;
     for (size_t i = 0; i < new->source_count; i++) {
         struct source_way *way = &new->sources[i].way;
         bool is_origin = i + 1 == new->source_count;
         health_init(&new->sources[i].health, is_origin);
+        new->sources[i].is_private |= o->allows_private;
         way->proxy = copy_text(o->way.proxy);
         way->ca_file = copy_text(o->way.ca_file);
         way->client_certificate = is_origin ? copy_text(o->way.client_certificate) : NULL;
@@ -278,6 +282,9 @@ static bool is_same(const struct upstream *a, const struct upstream *b)
         a->resolves_anywhere != b->resolves_anywhere || a->tag_ttl_ms != b->tag_ttl_ms ||
         !same_list(a->hosts, b->hosts) || !same_list(a->allow, b->allow) ||
         !same_list(a->deny, b->deny) || !same_list(a->immutable_tags, b->immutable_tags))
+        return false;
+    if (a->allows_private != b->allows_private ||
+        !same_list(upstream_origin(a)->realms, upstream_origin(b)->realms))
         return false;
     for (size_t i = 0; i < a->source_count; i++) {
         const struct source *s = &a->sources[i], *t = &b->sources[i];
@@ -420,6 +427,9 @@ bool source_trusts_realm(const struct source *s, const char *realm_url)
         return false;
     if (strcmp(ours.host, theirs.host) == 0)
         return true;
+    for (char **host = s->realms; host && *host; host++)
+        if (strcasecmp(*host, theirs.host) == 0)
+            return true;
     if (is_number_or_local(ours.host) || is_number_or_local(theirs.host))
         return false;
     for (size_t i = 0; i < sizeof domains / sizeof *domains; i++)

@@ -30,10 +30,12 @@ struct source {
     char url[512];  /* scheme://host[:port][/prefix], no trailing slash */
     char *username; /* NULL: anonymous */
     char *password;
+    char **realms;         /* hosts that may have them too; NULL-ended; may be NULL */
     char *token;           /* sent as it is, in the place of a user; NULL: none */
     struct source_way way; /* owned strings */
     /* below: the fetch thread's */
-    bool is_private; /* it lives in a private or loopback range: redirects there are fine */
+    /* it lives in a private or loopback range, or may lead there: redirects there are fine */
+    bool is_private;
     struct challenge challenge; /* the last one seen, scheme NONE until then */
     struct health health;
 };
@@ -48,6 +50,7 @@ struct upstream {
     char **hosts;         /* virtual hosts, lower case; NULL-ended, as are all below; may be NULL */
     char **allow, **deny; /* globs on repository names; see upstream_allows */
     char **immutable_tags; /* globs on tags that never move once seen */
+    bool allows_private;   /* its sources may lead to private addresses */
 };
 
 /* NULL: anonymous. */
@@ -67,6 +70,8 @@ struct upstream_options {
     bool resolves_anywhere;
     int64_t tag_ttl_ms; /* -1: the mirror's own */
     char *const *hosts, *const *allow, *const *deny, *const *immutable_tags;
+    char *const *realms; /* hosts of token services that may have the origin's credential */
+    bool allows_private; /* redirects and realms may lead to private addresses */
 };
 
 struct upstreams;
@@ -99,7 +104,8 @@ bool upstream_has_credentials(const struct upstream *u);
 bool upstream_allows(const struct upstream *u, const char *repository, const char **rule);
 bool upstream_is_immutable_tag(const struct upstream *u, const char *tag);
 
-/* May a credential of this source go to that realm? Same host (exactly, for IPs and localhost), or
+/* May a credential of this source go to that realm? A host that is configured for it, the same host
+ * (exactly, for IPs and localhost), or
  * the same registrable domain by a built-in table (docker.io, ghcr.io, quay.io, gitlab.com, gcr.io,
  * pkg.dev); https unless the source is http itself. */
 bool source_trusts_realm(const struct source *s, const char *realm_url);

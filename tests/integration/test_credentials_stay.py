@@ -29,12 +29,12 @@ class World:
         self.origin.users = {USER: PASSWORD}
         self.origin.private = {"library/app"}
 
-    def start(self, mirror=None):
+    def start(self, mirror=None, **more):
         (self.folder / "secret").write_text(PASSWORD + "\n")
         config = self.folder / "tranship.json"
         config.write_text(json.dumps({"registries": {"docker.io": {
             "origin": self.origin.url, "mirrors": [mirror or self.mirror.url], "username": USER,
-            "password_file": str(self.folder / "secret")}}}))
+            "password_file": str(self.folder / "secret"), **more}}}))
         one = Tranship(self.folder / "data", None, {"config": config, "header-timeout": "2s"}).ready()
         self.begun.append(one)
         return one
@@ -122,6 +122,18 @@ def test_a_strangers_realm_at_the_origin_gets_no_password(world):
     mirror = world.start()
     mirror.get("/v2/library/app/manifests/v1")
     assert world.seen([PASSWORD, PAIR]) == set()
+
+
+def test_a_realm_of_another_host_that_the_configuration_names_gets_it(world):
+    """And that one alone: the bystander's does not."""
+    realm = world.origin.token.server.url.replace("127.0.0.1", "localhost")
+    world.origin.challenge = bearer(f"{realm}/token")["WWW-Authenticate"]
+    assert world.start().manifest("app", "v1").status in (404, 502)
+    assert world.seen([PASSWORD, PAIR]) == set()
+    world.begun.pop().stop()
+    mirror = world.start(realms=["localhost"])
+    assert mirror.manifest("app", "v1").body == IMAGE.manifest
+    assert world.seen([PASSWORD, PAIR]) == {("origin", "token")}
 
 
 def test_a_mirrors_credential_is_its_own(world):

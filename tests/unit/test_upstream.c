@@ -191,6 +191,33 @@ static void mirrors_come_before_the_origin_and_only_it_gets_the_credential(void 
     upstreams_free(all);
 }
 
+static void realms_and_private_redirects_are_what_the_configuration_says(void **state)
+{
+    char *const realms[] = {"auth.corp.example", NULL};
+    char *const mirrors[] = {"https://mirror.example", NULL};
+    struct upstream_options o = {.registry = "registry.corp.example",
+                                 .origin = "https://registry.corp.example",
+                                 .mirrors = mirrors,
+                                 .tag_ttl_ms = -1};
+    (void)state;
+    struct upstreams *before = with(&o);
+    const struct source *origin = upstream_origin(upstreams_default(before));
+    assert_false(origin->is_private);
+    assert_false(source_trusts_realm(origin, "https://auth.corp.example/token"));
+    o.realms = realms;
+    o.allows_private = true;
+    struct upstreams *after = with(&o);
+    const struct upstream *u = upstreams_default(after);
+    assert_true(u->sources[0].is_private && u->sources[1].is_private);
+    assert_true(source_trusts_realm(upstream_origin(u), "https://AUTH.corp.example:8443/token"));
+    assert_false(source_trusts_realm(upstream_origin(u), "http://auth.corp.example/token"));
+    assert_false(source_trusts_realm(upstream_origin(u), "https://x.auth.corp.example/token"));
+    assert_false(source_trusts_realm(&u->sources[0], "https://auth.corp.example/token"));
+    assert_true(upstreams_replace(before, after));
+    assert_true(upstreams_default(before)->allows_private);
+    upstreams_free(before);
+}
+
 static void what_is_there_twice_is_refused_by_name(void **state)
 {
     char *mirrors[] = {(char[]){"http://a/"}, NULL}, *hosts[] = {(char[]){"hub.lan"}, NULL};
@@ -350,6 +377,7 @@ int main(void)
         cmocka_unit_test(an_upstream_is_found_by_any_alias_and_strangers_are_not),
         cmocka_unit_test(a_url_that_says_too_much_or_too_little_is_refused),
         cmocka_unit_test(mirrors_come_before_the_origin_and_only_it_gets_the_credential),
+        cmocka_unit_test(realms_and_private_redirects_are_what_the_configuration_says),
         cmocka_unit_test(what_is_there_twice_is_refused_by_name),
         cmocka_unit_test(a_virtual_host_is_found_in_any_case_and_with_any_port),
         cmocka_unit_test(a_mirror_has_the_credential_given_for_it_and_the_origin_none),
