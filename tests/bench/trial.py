@@ -140,11 +140,16 @@ def measured(program, run):
     return sample
 
 
+def brief(value):
+    """Two digits that count, and never an exponent."""
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
+
+
 def rate_in_words(samples, unit):
     if unit == "GB/s":
         return f"{client.median(samples, 'bytes_rate') / GB:.2f} GB/s"
     p50, p99 = client.median(samples, "p50"), client.median(samples, "p99")
-    tail = "" if p99 is None else f" (p50 {p50:.2g}, p99 {p99:.2g} ms)"
+    tail = "" if p99 is None else f" (p50 {brief(p50)}, p99 {brief(p99)} ms)"
     return f"{client.median(samples, 'rate') / 1000:.1f} k/s{tail}"
 
 
