@@ -73,8 +73,9 @@ def idle(trial):
         theirs, _, _ = grown(trial.files, count, used)
         kind = "used once" if used else "fresh"
         trial.say(Row(f"{count} idle connections, {kind}: anonymous memory grown, of 60 MiB",
-                      f"{mine:.1f} MiB (at most {most:.1f}; {alive} still open)", f"nginx {theirs:.1f} MiB", max(0, mine) / 60, "",
-                      ("<=", 1.0)))
+                      f"{mine:.1f} MiB ({alive} still open)", f"nginx {theirs:.1f} MiB", max(0, mine) / 60, "", ("<=", 1.0)))
+        trial.say(Row(f"{count} idle connections, {kind}: the most while they came, of 60 MiB", f"{most:.1f} MiB", "",
+                      max(0, most) / 60))
 
 
 def add_blobs(data, count):
@@ -107,7 +108,7 @@ def growth(trial):
             client.drain_here(first.port, path)
         warm_up(first, many[-1][1], hit=True)
     paths = [path for _, path in many]
-    base, base_start = None, None
+    base = None
     try:
         for count in scale.growth:
             add_blobs(folder / "data", count)
@@ -117,14 +118,13 @@ def growth(trial):
                 samples = trial.take_turns({"Tranship": ours, "nginx": trial.files},
                                            lambda p: client.load_many(p.port, paths, 64, scale.seconds, trial.folder))
                 memory_mib = ours.memory_mib()
-            rates = {name: client.median(s, "rate") for name, s in samples.items()}
-            relative = rates["Tranship"] / rates["nginx"]
-            base, base_start = base or relative, base_start or start
-            trial.say(Row(f"{count:,} blobs held: any of {len(paths):,} small ones, 64 connections, beside the first row's",
+            cost = sum(s["cpu"] for s in samples["Tranship"]) / sum(s["requests"] for s in samples["Tranship"])
+            base = base or cost
+            trial.say(Row(f"{count:,} blobs held: any of {len(paths):,} small ones, 64 connections: CPU, of the first such row",
                           f"{trials.rate_in_words(samples['Tranship'], 'k/s')}, {memory_mib:.1f} MiB anonymous",
-                          f"nginx {trials.rate_in_words(samples['nginx'], 'k/s')}", relative / base,
+                          f"nginx {trials.rate_in_words(samples['nginx'], 'k/s')}", cost / base,
                           f"{trials.cpu_in_words(samples['Tranship'], 'k/s')} / {trials.cpu_in_words(samples['nginx'], 'k/s')}",
-                          (">=", 0.9)))
+                          ("<=", 1.1)))
             trial.say(Row(f"{count:,} blobs held: start to the first answer, of 2 s", f"{start:.3f} s", "", start / 2, "",
                           ("<=", 1.0)))
     finally:
