@@ -128,9 +128,14 @@ class Trial:
 
 
 def warm_up(program, path, hit=False):
+    """Asks once; with hit, until it is served as held."""
     client.drain(program.port, path)
+
+    def is_hit():
+        return wire.fetch(program.port, path, "HEAD").header("cache-status") == "tranship; hit"
+
     if hit:
-        wait_until(lambda: wire.fetch(program.port, path, "HEAD").header("cache-status") == "tranship; hit", 30, f"a hit on {path}")
+        wait_until(is_hit, 30, f"a hit on {path}")
 
 
 def measured(program, run):
