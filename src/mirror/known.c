@@ -136,7 +136,7 @@ struct content *known_content(struct known *k, struct index_reader *r, const str
     uint64_t size;
     if (index_find_blob(r, d, &size, &e) != 1)
         return NULL;
-    if (index_find_manifest(r, d, &m, &e) != 1 && as_manifest)
+    if (as_manifest && index_find_manifest(r, d, &m, &e) != 1)
         return NULL;
     int found = content_open(k->store, d, m.media_type, &c, &e);
     if (found == 1 && c->size_bytes == size) {

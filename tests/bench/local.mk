@@ -1,9 +1,11 @@
-EXTRA_DIST += tests/bench/bench.py
+# BENCH_ARGS chooses: make bench BENCH_ARGS='--only small --only herd', or BENCH_ARGS=--write.
+BENCH = TRANSHIP='$(abs_top_builddir)/tranship' PYTHONDONTWRITEBYTECODE=1 $(PYTHON) \
+	'$(abs_top_srcdir)/tests/bench/bench.py'
 
 bench: tranship
-	TRANSHIP=$(abs_top_builddir)/tranship /usr/bin/python3 $(srcdir)/tests/bench/bench.py
+	$(BENCH) $(BENCH_ARGS)
 
 bench-quick: tranship
-	TRANSHIP=$(abs_top_builddir)/tranship /usr/bin/python3 $(srcdir)/tests/bench/bench.py --quick
+	$(BENCH) --quick $(BENCH_ARGS)
 
 .PHONY: bench bench-quick
