@@ -81,6 +81,7 @@ static int start_fetcher(struct app *a, struct error *e)
                                       .stall_timeout_ms = c->stall_timeout_ms,
                                       .max_transfers = (unsigned)c->max_transfers,
                                       .max_per_host = (unsigned)c->max_per_host,
+                                      .max_per_blob = (unsigned)c->connections_per_source,
                                       .user_agent = "tranship/" PACKAGE_VERSION};
     a->fetcher = fetcher_start(&o, e);
     return a->fetcher ? 0 : -1;

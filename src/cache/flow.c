@@ -368,6 +368,12 @@ int flow_write(struct flow *f, uint64_t offset, const void *bytes, size_t length
     return 0;
 }
 
+uint64_t flow_known_size(struct flow *f)
+{
+    MUTEX_HOLD(&f->mutex);
+    return f->has_size ? f->size : UINT64_MAX;
+}
+
 bool flow_hole(struct flow *f, uint64_t from, uint64_t *offset, uint64_t *length)
 {
     MUTEX_HOLD(&f->mutex);

@@ -20,6 +20,7 @@ struct fetcher_options {
     int64_t stall_timeout_ms;   /* without a body byte */
     unsigned max_transfers;     /* exchanges at once, further ones wait their turn */
     unsigned max_per_host;      /* connections to one host */
+    unsigned max_per_blob;      /* transfers of one blob from one source at once; 0 as 1 */
     const char *user_agent;     /* "tranship/0.1.0" */
 };
 

@@ -1,6 +1,8 @@
 tranship_sources += src/fetch/authorize.c src/fetch/authorize.h
 tranship_sources += src/fetch/exchange.c src/fetch/exchange.h
 tranship_sources += src/fetch/fetcher.c src/fetch/fetcher.h
+tranship_sources += src/fetch/fill.c
+tranship_sources += src/fetch/lane.c src/fetch/lane.h
 tranship_sources += src/fetch/listing.c src/fetch/listing.h
 tranship_sources += src/fetch/proxy.c src/fetch/proxy.h
 tranship_sources += src/fetch/pull.c src/fetch/pull.h

@@ -50,6 +50,7 @@ struct race {
 };
 
 static void advance(struct timer *t);
+static void succeed(struct contender *c);
 
 static bool is_pool(const struct upstream *u)
 {
@@ -106,6 +107,13 @@ static void release(struct race *r)
     free(r->accept);
     free(r->digest);
     free(r);
+}
+
+void race_leave(struct race *r)
+{
+    if (r->winner)
+        succeed(r->winner);
+    release(r);
 }
 
 void race_give_up(struct race *r)
@@ -327,7 +335,7 @@ static void launch(struct race *r)
                                        .is_head = q->is_head,
                                        .has_range = q->has_range,
                                        .range_first = q->range_first,
-                                       .range_last = UINT64_MAX,
+                                       .range_last = q->range_last > 0 ? q->range_last : UINT64_MAX,
                                        .on_sign = on_sign,
                                        .on_head = on_head,
                                        .on_body = on_body,

@@ -36,8 +36,8 @@ struct race_request {
     const char *repository, *path, *accept;
     const char *digest; /* of what is asked for; NULL: by name */
     bool is_head, has_range;
-    uint64_t range_first;
-    uint32_t avoid; /* bits of sources that are not asked */
+    uint64_t range_first, range_last; /* range_last 0: to the end */
+    uint32_t avoid;                   /* bits of sources that are not asked */
     /* Either judge: the answer comes whole, at most body_max bytes, and is then judged, perhaps
      * several times; 0 makes it the winner, -1 (e filled; ERR_CORRUPT: wrong bytes) goes on to the
      * next source. */
@@ -60,5 +60,7 @@ struct race_request {
 struct race *race_start(struct fetcher *f, const struct race_request *r);
 /* Ends it without on_done, its winner being too slow to go on with. */
 void race_give_up(struct race *r);
+/* Ends it without on_done, its winner having brought what was wanted of it. */
+void race_leave(struct race *r);
 
 #endif

@@ -36,6 +36,7 @@ struct source {
     /* below: the fetch thread's */
     /* it lives in a private or loopback range, or may lead there: redirects there are fine */
     bool is_private;
+    int64_t single_until_ms;    /* it refused a second transfer of a blob: monotonic; 0: never */
     struct challenge challenge; /* the last one seen, scheme NONE until then */
     struct health health;
 };

@@ -17,6 +17,8 @@ SANITIZERS = re.compile(r"ERROR: \w*Sanitizer|WARNING: ThreadSanitizer|runtime e
 # Long enough for what a test holds back on purpose, in a sanitizer build on a busy machine too. Tests of a time-out
 # bring their own.
 PATIENCE = {"connect-timeout": "5s", "header-timeout": "10s", "stall-timeout": "10s"}
+# One transfer a blob, so that what the upstream sent can be counted to the byte; test_lanes.py has the others.
+ALONE = {"connections-per-source": "1"}
 
 
 def binary():
@@ -68,7 +70,7 @@ class Tranship:
     def __init__(self, data, upstream, options=None, environment=None, listen="127.0.0.1:0", wrapper=(), more=()):
         self.data = pathlib.Path(data)
         words = {"listen": listen, "data": str(data), "upstream": upstream, "log-format": "json",
-                 "log-level": "debug", **PATIENCE, **(options or {})}
+                 "log-level": "debug", **PATIENCE, **ALONE, **(options or {})}
         self.command = [*wrapper, str(binary()), "serve"]
         for option, value in words.items():
             for one in value if isinstance(value, list) else [value]:

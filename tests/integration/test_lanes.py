@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Several transfers of one blob at once, over several connections and sources: each byte once, whatever they refuse,
+break or lie about. Connections here are throttled, so that the blob takes long enough to be worth it."""
+
+import re
+
+import images
+import pytest
+from fake_registry import FakeRegistry
+from harness import wait_until
+
+SIZE = 32 << 20
+DATA = images.random_bytes(SIZE, "lanes")
+BLOB = "registry GET .*/blobs/"
+RATE = 6_000_000
+MANY = {"connections_per_source": 4}
+
+
+@pytest.fixture
+def digest(fake):
+    return fake.add_blob("a/b", DATA)
+
+
+def parts(fake):
+    """(first, last or None) of each request, in order."""
+    found = [re.match(r"bytes=(\d+)-(\d*)", r.header("range") or "bytes=0-") for r in fake.asked(BLOB)]
+    return [(int(m[1]), int(m[2]) if m[2] else None) for m in found]
+
+
+def pull(mirror, digest):
+    reply = mirror.blob("a/b", digest)
+    assert reply.status == 200 and reply.is_whole and reply.body == DATA
+    mirror.wait_held(digest)
+
+
+def total(*fakes, digest):
+    return sum(fake.sent(digest) for fake in fakes)
+
+
+@pytest.mark.threads
+def test_a_source_that_limits_each_connection_gets_several(fake, start, digest):
+    fake.fault(BLOB, rate=RATE)
+    pull(start(**MANY), digest)
+    asked = parts(fake)
+    assert len(asked) >= 3 and asked[0] == (0, None), asked
+    assert all(last is not None for _, last in asked[1:]), asked
+    assert SIZE <= fake.sent(digest) <= SIZE * 1.02, f"{fake.sent(digest) / SIZE:.3f} of the blob"
+
+
+def test_with_one_a_source_there_is_one(fake, start, digest):
+    fake.fault(BLOB, rate=RATE * 4)
+    pull(start(connections_per_source=1), digest)
+    assert parts(fake) == [(0, None)] and fake.sent(digest) == SIZE
+
+
+def test_a_blob_that_comes_fast_comes_in_one_piece(fake, start):
+    small = fake.add_blob("a/b", DATA[:7 << 20])
+    fake.fault(BLOB, rate=RATE)
+    assert start(**MANY).blob("a/b", small).body == DATA[:7 << 20]
+    assert parts(fake) == [(0, None)]
+
+
+REFUSALS = {"429": {"status": 429, "headers": {"Retry-After": "60"}}, "503": {"status": 503}, "no_ranges": {"no_range": True},
+            "another_range": {"range_shift": 1}, "another_total": {"range_total": SIZE + 1}, "416": {"status": 416},
+            "hangup": {"hangup": True}}
+
+
+@pytest.mark.parametrize("how", REFUSALS)
+def test_a_source_that_refuses_a_second_transfer_keeps_its_one(fake, start, how):
+    """And is asked for a second one of that blob once; where it said so, for no other blob's either."""
+    digests = [fake.add_blob("a/b", DATA), fake.add_blob("a/b", DATA[::-1])]
+    first = {digest: fake.fault(f"{BLOB}{digest}", count=1, rate=RATE * 3) for digest in digests}
+    fake.fault(BLOB, **REFUSALS[how])
+    mirror = start(**MANY)
+    assert mirror.blob("a/b", digests[0]).body == DATA
+    assert len(fake.asked(f"{BLOB}{digests[0]}")) == 2
+    assert mirror.blob("a/b", digests[1]).body == DATA[::-1]
+    assert len(fake.asked(f"{BLOB}{digests[1]}")) == (2 if how == "hangup" else 1)
+    assert first
+
+
+def test_mirrors_and_origin_share_the_work(fake, start, digest):
+    others = [FakeRegistry(), FakeRegistry()]
+    try:
+        for one in (*others, fake):
+            one.add_blob("a/b", DATA)
+            one.fault(BLOB, rate=RATE)
+        pull(start(mirror=[one.url for one in others], connections_per_source=1), digest)
+        assert all(parts(one) for one in (*others, fake))
+        assert SIZE <= total(*others, fake, digest=digest) <= SIZE * 1.02
+    finally:
+        for one in others:
+            one.stop()
+
+
+BREAKS = {"cut": {"cut_after": 1_000_000}, "reset": {"cut_after": 1_000_000, "reset": True}, "stall": {"stall_at": 1_000_000}}
+
+
+@pytest.mark.parametrize("how", BREAKS)
+def test_a_lane_that_breaks_gives_its_part_back(fake, start, digest, how):
+    fake.fault(BLOB, count=1, rate=RATE)
+    fake.fault(BLOB, count=1, **BREAKS[how])
+    fake.fault(BLOB, rate=RATE)
+    pull(start(stall_timeout="2s", **MANY), digest)
+    assert SIZE <= fake.sent(digest) <= SIZE * 1.1
+
+
+def test_a_main_transfer_that_breaks_beside_lanes_goes_on(fake, start, digest):
+    fake.fault(BLOB, count=1, rate=RATE, cut_after=6_000_000)
+    fake.fault(BLOB, rate=RATE)
+    pull(start(**MANY), digest)
+
+
+@pytest.mark.threads
+def test_a_mirror_that_lies_in_its_part_is_set_aside_and_the_next_ask_is_right(fake, start, digest):
+    liar = FakeRegistry()
+    try:
+        liar.add_blob("a/b", DATA)
+        for one in (liar, fake):
+            one.fault(BLOB, rate=RATE, **({"corrupt_at": 100_000} if one is liar else {}))
+        mirror = start(mirror=liar.url, connections_per_source=2)
+        first = mirror.blob("a/b", digest)
+        assert not first.is_whole or first.body == DATA
+        liar.forget()
+        pull(mirror, digest)
+        assert not liar.asked(BLOB)
+        mirror.wait_log(lambda e: liar.url in str(e) and "wrong" in str(e))
+    finally:
+        liar.heal()
+        liar.stop()
+
+
+def test_killed_amid_several_lanes_what_came_is_not_fetched_again(fake, start, digest):
+    fake.fault(BLOB, rate=RATE)
+    mirror = start(**MANY)
+    with mirror.wire() as client:
+        client.ask(f"/v2/a/b/blobs/{digest}")
+        client.head()
+        wait_until(lambda: len(parts(fake)) >= 3 and fake.sent(digest) > SIZE // 2, 20, "half of it in three parts")
+        mirror.kill()
+    before = fake.sent(digest)
+    fake.forget()
+    pull(start(**MANY), digest)
+    assert fake.sent(digest) <= SIZE - before + (8 << 20)
+
+
+@pytest.mark.threads
+def test_stopping_amid_several_lanes_ends_well(fake, start, digest):
+    fake.fault(BLOB, rate=RATE)
+    mirror = start(drain_timeout="0s", **MANY)
+    with mirror.wire() as client:
+        client.ask(f"/v2/a/b/blobs/{digest}")
+        client.head()
+        wait_until(lambda: len(parts(fake)) >= 3, 20, "three parts")
+        mirror.stop()
