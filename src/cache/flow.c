@@ -368,6 +368,18 @@ int flow_write(struct flow *f, uint64_t offset, const void *bytes, size_t length
     return 0;
 }
 
+bool flow_wanted(struct flow *f, uint64_t after, uint64_t *offset)
+{
+    struct waiter *w;
+    uint64_t first = UINT64_MAX;
+    MUTEX_HOLD(&f->mutex);
+    STAILQ_FOREACH(w, &f->waiters, next)
+    if (w->offset < FLOW_END && w->offset > after && w->offset < first && !has_news(f, w->offset))
+        first = w->offset;
+    *offset = first;
+    return first != UINT64_MAX;
+}
+
 uint64_t flow_known_size(struct flow *f)
 {
     MUTEX_HOLD(&f->mutex);

@@ -64,6 +64,8 @@ bool flow_await(struct flow *f, uint64_t offset, struct waiter *w);
 int flow_open(struct flow *f, struct error *e);
 /* The size that a source states. 0, or -1 (ERR_CORRUPT) if it contradicts what is known. */
 int flow_set_size(struct flow *f, uint64_t size_bytes, struct error *e);
+/* The first byte past `after` that a reader waits for and that is not here: true, and where. */
+bool flow_wanted(struct flow *f, uint64_t after, uint64_t *offset);
 /* As promised, taken up or stated so far; UINT64_MAX: not known. */
 uint64_t flow_known_size(struct flow *f);
 /* Bytes at their place; those already present are not written again. Refused: beyond the size

@@ -281,15 +281,15 @@ static unsigned transfers_of(const struct blob_pull *p, const struct source *s)
     return count;
 }
 
-/* Who has the fewest of this blob's transfers among those that may have one more; NULL: nobody. */
-static struct source *source_for_lane(const struct blob_pull *p)
+/* Who has the fewest of this blob's transfers, fewer than most; NULL: nobody. */
+static struct source *source_for_lane(const struct blob_pull *p, unsigned most)
 {
     char digest[DIGEST_TEXT_MAX];
     struct upstream *u = p->upstream;
     const struct health *all[SOURCES_MAX];
     size_t order[SOURCES_MAX];
     int64_t now_ms = clock_mono_ms();
-    unsigned least = fetcher_get_options(p->fetcher)->max_per_blob;
+    unsigned least = most;
     struct source *best = NULL;
     for (size_t i = 0; i < u->source_count; i++)
         all[i] = &u->sources[i].health;
@@ -346,18 +346,17 @@ static void lane_done(void *cls, struct lane *l, bool is_refused, const struct e
         }
 }
 
-static void add_lane(struct blob_pull *p)
+static void start_lane(struct blob_pull *p, struct source *s, uint64_t first, uint64_t end)
 {
     char digest[DIGEST_TEXT_MAX];
-    struct lane_request r = {.source = source_for_lane(p),
+    struct lane_request r = {.source = s,
                              .repository = p->repository,
                              .flow = p->flow,
+                             .first = first,
+                             .end = end,
                              .on_news = lane_news,
                              .on_done = lane_done,
                              .cls = p};
-    if (!r.source || p->lane_count == LANES_MAX ||
-        !(find_gap(p, &r.first, &r.end) || split(p, &r.first, &r.end)))
-        return;
     autofree char *path =
         alloc_format("/v2/%s/blobs/%s", p->repository, digest_print(flow_digest(p->flow), digest));
     r.path = path;
@@ -370,6 +369,57 @@ static void add_lane(struct blob_pull *p)
     p->moved_ms[p->lane_count++] = clock_mono_ms();
     p->rate_before = p->rate;
     p->lane_age = 0;
+}
+
+static void add_lane(struct blob_pull *p)
+{
+    uint64_t first, end;
+    struct source *s = source_for_lane(p, fetcher_get_options(p->fetcher)->max_per_blob);
+    if (s && p->lane_count < LANES_MAX && (find_gap(p, &first, &end) || split(p, &first, &end)))
+        start_lane(p, s, first, end);
+}
+
+/* Takes the part that begins there from whoever has it, unless he is about to bring it. */
+static bool take_from(struct blob_pull *p, uint64_t first, uint64_t near, uint64_t *end)
+{
+    uint64_t size = flow_known_size(p->flow), main_end = p->limit < size ? p->limit : size;
+    for (size_t i = 0; i < p->lane_count; i++) {
+        struct lane *l = p->lanes[i];
+        if (first < lane_at(l) || first >= lane_end(l))
+            continue;
+        if (first - lane_at(l) <= near)
+            return false;
+        *end = lane_end(l);
+        lane_shorten(l, first);
+        return true;
+    }
+    if (p->race && p->offset <= first && first < main_end) {
+        if (p->takes_all || first - p->offset <= near)
+            return false;
+        *end = main_end;
+        p->limit = first;
+        return true;
+    }
+    *end = part_end(p, first);
+    return *end > first;
+}
+
+/* A reader waits for what nobody will bring soon: a lane begins there. It may be one more than a
+ * source is given otherwise, for somebody waits. */
+static void steer(struct blob_pull *p)
+{
+    uint64_t wanted, end, near = PIECE_BYTES;
+    struct source *s = source_for_lane(p, fetcher_get_options(p->fetcher)->max_per_blob + 1);
+    if (p->rate > 0 && (uint64_t)p->rate / 4 < near)
+        near = (uint64_t)p->rate / 4;
+    for (uint64_t after = 0; flow_wanted(p->flow, after, &wanted); after = wanted) {
+        if (!s || p->lane_count == LANES_MAX)
+            return;
+        if (take_from(p, wanted, near, &end)) {
+            start_lane(p, s, wanted, end);
+            return;
+        }
+    }
 }
 
 /* A lane that stands still gives its part back. */
@@ -416,10 +466,13 @@ static bool is_worth_a_lane(struct blob_pull *p)
 
 static void widen(struct timer *t)
 {
+    uint64_t size;
     struct blob_pull *p = (struct blob_pull *)((char *)t - offsetof(struct blob_pull, widen));
     int64_t now_ms = clock_mono_ms();
     measure(p, now_ms);
     drop_stalled(p, now_ms);
+    if (fetcher_get_options(p->fetcher)->max_per_blob > 1 && flow_size(p->flow, &size))
+        steer(p);
     if (is_worth_a_lane(p) && (p->lane_count == 0 || p->lane_age >= 1))
         add_lane(p);
     if (p->lane_count > 0)

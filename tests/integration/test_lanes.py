@@ -153,3 +153,28 @@ def test_stopping_amid_several_lanes_ends_well(fake, start, digest):
         client.head()
         wait_until(lambda: len(parts(fake)) >= 3, 20, "three parts")
         mirror.stop()
+
+
+def test_a_range_far_behind_is_not_made_to_wait_for_what_lies_before(fake, start, digest):
+    """As snapshotters that pull lazily ask. The rest keeps coming, and comes once."""
+    fake.fault(BLOB, rate=1_000_000)
+    mirror = start(**MANY)
+    with mirror.wire() as whole, mirror.wire() as far:
+        whole.ask(f"/v2/a/b/blobs/{digest}")
+        reply = whole.head()
+        far.ask(f"/v2/a/b/blobs/{digest}", headers={"Range": "bytes=30000000-30065535"})
+        there = far.rest(far.head())
+        assert there.status == 206 and there.body == DATA[30_000_000:30_065_536]
+        assert fake.sent(digest) < SIZE // 2  # it did not have to come past all that
+        assert 30_000_000 in [first for first, _ in parts(fake)]
+        fake.heal()
+        assert whole.rest(reply).body == DATA
+    mirror.wait_held(digest)
+
+
+def test_with_one_transfer_a_source_a_range_far_behind_waits_for_its_turn(fake, start, digest):
+    fake.fault(BLOB, rate=RATE * 4)
+    mirror = start(connections_per_source=1)
+    reply = mirror.get(f"/v2/a/b/blobs/{digest}", {"Range": "bytes=30000000-30065535"})
+    assert reply.status == 206 and reply.body == DATA[30_000_000:30_065_536]
+    assert parts(fake) == [(0, None)]

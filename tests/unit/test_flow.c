@@ -209,6 +209,35 @@ static void a_waiter_is_woken_once_and_only_for_its_news(void **state)
     flow_unref(f);
 }
 
+static void the_producer_learns_which_bytes_are_waited_for(void **state)
+{
+    struct fixture *x = *state;
+    struct error e;
+    uint64_t wanted = 0;
+    struct flow *f = begin(x, -1);
+    struct listener head = {.waiter.wake = count_call}, far = head, near = head, end = head;
+    assert_int_equal(flow_known_size(f), UINT64_MAX);
+    assert_false(flow_wanted(f, 0, &wanted));
+    assert_true(flow_await(f, FLOW_HEAD, &head.waiter));
+    assert_true(flow_await(f, FLOW_END, &end.waiter));
+    assert_true(flow_await(f, 2 << 20, &far.waiter));
+    assert_true(flow_await(f, 1 << 20, &near.waiter));
+    assert_true(flow_wanted(f, 0, &wanted));
+    assert_int_equal(wanted, 1 << 20);
+    assert_true(flow_wanted(f, wanted, &wanted));
+    assert_int_equal(wanted, 2 << 20);
+    assert_false(flow_wanted(f, wanted, &wanted));
+    assert_int_equal(flow_set_size(f, SIZE, &e), 0);
+    assert_int_equal(flow_known_size(f), SIZE);
+    assert_int_equal(flow_write(f, 1 << 20, x->blob + (1 << 20), 100, &e), 0);
+    assert_true(flow_wanted(f, 0, &wanted)); /* what is here is not waited for, told or not */
+    assert_int_equal(wanted, 2 << 20);
+    error_set(&e, ERR_UPSTREAM, "over");
+    flow_fail(f, &e);
+    assert_false(flow_wanted(f, 0, &wanted));
+    flow_unref(f);
+}
+
 static void an_empty_blob_is_verified_with_nothing_written(void **state)
 {
     struct fixture *x = *state;
@@ -306,6 +335,7 @@ int main(void)
         TEST(a_later_flow_goes_on_where_an_earlier_one_stopped),
         TEST(a_restart_forgets_what_was_taken_up_unless_somebody_read_it),
         TEST(a_waiter_is_woken_once_and_only_for_its_news),
+        TEST(the_producer_learns_which_bytes_are_waited_for),
         TEST(an_empty_blob_is_verified_with_nothing_written),
         TEST(many_followers_read_the_same_bytes_while_they_come),
     };
