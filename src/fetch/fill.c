@@ -32,12 +32,13 @@ enum {
     UNSIZED_MAX_BYTES =
         128 << 20, /* of a blob whose size neither a manifest nor the answer states */
     CATCH_UP_SLICE =
-        8 << 20,            /* hashed between two rounds of the fetch thread: a few milliseconds */
-    LANES_MAX = 7,          /* beside the main transfer */
-    PIECE_BYTES = 4 << 20,  /* less is not worth a request of its own */
-    WIDEN_MS = 250,         /* how often another lane is thought of */
-    WORTH_MS = 500,         /* of time that is left at the present rate */
-    SINGLE_MS = 10 * 60000, /* a source that refused a lane is asked for no other */
+        8 << 20,           /* hashed between two rounds of the fetch thread: a few milliseconds */
+    LANES_MAX = 7,         /* beside the main transfer */
+    PIECE_BYTES = 4 << 20, /* less is not worth one more transfer, */
+    HANDOVER_BYTES = 1 << 20, /* nor a new request of one that is done */
+    WIDEN_MS = 100,           /* how often another lane is thought of */
+    WORTH_MS = 500,           /* of time that is left at the present rate */
+    SINGLE_MS = 10 * 60000,   /* a source that refused a lane is asked for no other */
 };
 
 struct blob_pull {
@@ -66,6 +67,7 @@ struct blob_pull {
     uint64_t rated;                      /* received by all at the last look */
     int64_t rated_ms, rate, rate_before; /* bytes a second now, and before the last lane came */
     unsigned lane_age;                   /* looks since then */
+    unsigned owed;                       /* lanes that are done and could go on elsewhere */
     bool is_wide;                        /* the last lane was of no use: the line is full */
     uint32_t single;                     /* bits of the sources that will have one transfer only */
     uint64_t limit;      /* where the main transfer's part ends; UINT64_MAX: with the blob */
@@ -262,7 +264,7 @@ static bool split(struct blob_pull *p, uint64_t *first, uint64_t *end)
             most = left;
         }
     }
-    if (most < 2 * PIECE_BYTES)
+    if (most < 2 * HANDOVER_BYTES)
         return false;
     *first = at + most / 2;
     *end = at + most;
@@ -332,7 +334,9 @@ static void lane_done(void *cls, struct lane *l, bool is_refused, const struct e
 {
     struct blob_pull *p = cls;
     struct source *s = lane_source(l);
-    if (why) {
+    if (!why) {
+        p->owed++;
+    } else {
         p->single |= bit_of(p, s);
         if (is_refused)
             s->single_until_ms = clock_mono_ms() + SINGLE_MS;
@@ -367,8 +371,6 @@ static void start_lane(struct blob_pull *p, struct source *s, uint64_t first, ui
     p->lanes[p->lane_count] = l;
     p->seen[p->lane_count] = 0;
     p->moved_ms[p->lane_count++] = clock_mono_ms();
-    p->rate_before = p->rate;
-    p->lane_age = 0;
 }
 
 static void add_lane(struct blob_pull *p)
@@ -464,6 +466,16 @@ static bool is_worth_a_lane(struct blob_pull *p)
     return left >= 2 * PIECE_BYTES && left / (uint64_t)p->rate * 1000 >= WORTH_MS;
 }
 
+static void widen_by_one(struct blob_pull *p)
+{
+    size_t before = p->lane_count;
+    add_lane(p);
+    if (p->lane_count == before)
+        return;
+    p->rate_before = p->rate;
+    p->lane_age = 0;
+}
+
 static void widen(struct timer *t)
 {
     uint64_t size;
@@ -474,7 +486,7 @@ static void widen(struct timer *t)
     if (fetcher_get_options(p->fetcher)->max_per_blob > 1 && flow_size(p->flow, &size))
         steer(p);
     if (is_worth_a_lane(p) && (p->lane_count == 0 || p->lane_age >= 1))
-        add_lane(p);
+        widen_by_one(p);
     if (p->lane_count > 0)
         flow_catch_up(p->flow, CATCH_UP_SLICE);
     fetcher_set_timer(p->fetcher, t, WIDEN_MS);
@@ -669,8 +681,11 @@ static void next_step(struct timer *t)
 {
     struct blob_pull *p = (struct blob_pull *)((char *)t - offsetof(struct blob_pull, step));
     uint64_t offset = 0, length = 0, end = UINT64_MAX;
-    if (p->race && (p->offset < p->limit || p->takes_all))
+    if (p->race && (p->offset < p->limit || p->takes_all)) {
+        for (; p->owed > 0; p->owed--)
+            add_lane(p);
         return;
+    }
     if (p->race) {
         struct race *race = p->race;
         p->race = NULL;
