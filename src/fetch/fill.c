@@ -35,7 +35,7 @@ enum {
         8 << 20,           /* hashed between two rounds of the fetch thread: a few milliseconds */
     LANES_MAX = 7,         /* beside the main transfer */
     PIECE_BYTES = 4 << 20, /* less is not worth one more transfer, */
-    HANDOVER_BYTES = 1 << 20, /* nor a new request of one that is done */
+    HANDOVER_BYTES = 2 << 20, /* nor a new request of one that is done */
     WIDEN_MS = 100,           /* how often another lane is thought of */
     WORTH_MS = 500,           /* of time that is left at the present rate */
     SINGLE_MS = 10 * 60000,   /* a source that refused a lane is asked for no other */

@@ -172,7 +172,7 @@ class Server:
                 return False
             if at == fault.cut_after:
                 break
-            size = PIECE if fault.rate is None else max(1, min(PIECE, fault.rate // 50))
+            size = PIECE if fault.rate is None else max(1, min(PIECE, fault.rate // 200))
             stop = min([at + size] + ([] if fault.endless else [end]) + [m for m in marks if m > at])
             piece = body[at % max(end, 1):][:stop - at] if fault.endless else body[at:stop]
             if fault.rate and self.stopping.wait(max(0, began + at / fault.rate - time.monotonic())):
