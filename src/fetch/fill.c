@@ -169,6 +169,12 @@ static int blob_head(void *cls, struct source *s, const struct head *head, struc
     return 0;
 }
 
+static int64_t pace_ms(const struct blob_pull *p)
+{
+    int64_t stall_ms = fetcher_get_options(p->fetcher)->stall_timeout_ms;
+    return stall_ms < PACE_MS ? stall_ms : PACE_MS;
+}
+
 static void set_flush(struct blob_pull *p)
 {
     int wait_ms = flow_flush(p->flow);
@@ -325,8 +331,9 @@ static void lane_remove(struct blob_pull *p, size_t i)
     p->moved_ms[i] = p->moved_ms[p->lane_count];
     if (p->race && !p->takes_all)
         p->limit = p->asked_last > 0 ? p->asked_last + 1 : UINT64_MAX;
-    if (p->race && !p->takes_all && part_end(p, p->offset) < p->limit)
-        p->limit = part_end(p, p->offset);
+    uint64_t end = part_end(p, p->offset);
+    if (p->race && !p->takes_all && end < p->limit)
+        p->limit = end;
     fetcher_set_timer(p->fetcher, &p->step, 0);
 }
 
@@ -427,15 +434,12 @@ static void steer(struct blob_pull *p)
 /* A lane that stands still gives its part back. */
 static void drop_stalled(struct blob_pull *p, int64_t now_ms)
 {
-    int64_t stall_ms = fetcher_get_options(p->fetcher)->stall_timeout_ms;
-    if (stall_ms > PACE_MS)
-        stall_ms = PACE_MS;
     for (size_t i = p->lane_count; i-- > 0;) {
         struct lane *l = p->lanes[i];
         if (lane_received(l) != p->seen[i]) {
             p->seen[i] = lane_received(l);
             p->moved_ms[i] = now_ms;
-        } else if (now_ms - p->moved_ms[i] > stall_ms) {
+        } else if (now_ms - p->moved_ms[i] > pace_ms(p)) {
             p->single |= bit_of(p, lane_source(l));
             lane_remove(p, i);
             lane_cancel(l);
@@ -578,17 +582,15 @@ static void blob_answered(void *cls, struct source *source, const struct head *h
 
 static void set_pace(struct blob_pull *p)
 {
-    int64_t stall_ms = fetcher_get_options(p->fetcher)->stall_timeout_ms;
     p->paced = p->received;
-    fetcher_set_timer(p->fetcher, &p->pace, stall_ms < PACE_MS ? stall_ms : PACE_MS);
+    fetcher_set_timer(p->fetcher, &p->pace, pace_ms(p));
 }
 
 /* Drops a source that crawls, if there is a better one to go on with. */
 static void pace(struct timer *t)
 {
     struct blob_pull *p = (struct blob_pull *)((char *)t - offsetof(struct blob_pull, pace));
-    int64_t stall_ms = fetcher_get_options(p->fetcher)->stall_timeout_ms;
-    int64_t floor = FLOOR_BYTES_PER_S * (stall_ms < PACE_MS ? stall_ms : PACE_MS) / 1000;
+    int64_t floor = FLOOR_BYTES_PER_S * pace_ms(p) / 1000;
     bool is_slow = (int64_t)(p->received - p->paced) < floor;
     if (!p->source || !is_slow || !has_alternative(p)) {
         set_pace(p);

@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 import images
+import parts
 from fake_registry import FakeRegistry
 from harness import Tranship, binary
 
@@ -34,6 +35,15 @@ def certificate(tmp_path_factory):
                     "-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1", "-out", folder / "cert.pem",
                     "-keyout", folder / "key.pem"], check=True, capture_output=True)
     return folder / "cert.pem", folder / "key.pem"
+
+
+@pytest.fixture(scope="module")
+def folder():
+    """A short path for container engines, unmounted and removed at the end."""
+    short = parts.ShortFolder()
+    yield short.path
+    parts.remove_mounts(short.path)
+    short.remove()
 
 
 @pytest.fixture

@@ -41,14 +41,6 @@ class Scene:
 
 
 @pytest.fixture(scope="module")
-def folder():
-    short = parts.ShortFolder()
-    yield short.path
-    parts.remove_mounts(short.path)
-    short.remove()
-
-
-@pytest.fixture(scope="module")
 def scene(folder):
     scene = Scene(folder)
     yield scene

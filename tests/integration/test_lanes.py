@@ -69,14 +69,14 @@ REFUSALS = {"429": {"status": 429, "headers": {"Retry-After": "60"}}, "503": {"s
 def test_a_source_that_refuses_a_second_transfer_keeps_its_one(fake, start, how):
     """And is asked for a second one of that blob once; where it said so, for no other blob's either."""
     digests = [fake.add_blob("a/b", DATA), fake.add_blob("a/b", DATA[::-1])]
-    first = {digest: fake.fault(f"{BLOB}{digest}", count=1, rate=RATE * 3) for digest in digests}
+    for digest in digests:
+        fake.fault(f"{BLOB}{digest}", count=1, rate=RATE * 3)
     fake.fault(BLOB, **REFUSALS[how])
     mirror = start(**MANY)
     assert mirror.blob("a/b", digests[0]).body == DATA
     assert len(fake.asked(f"{BLOB}{digests[0]}")) == 2
     assert mirror.blob("a/b", digests[1]).body == DATA[::-1]
     assert len(fake.asked(f"{BLOB}{digests[1]}")) == (2 if how == "hangup" else 1)
-    assert first
 
 
 def test_mirrors_and_origin_share_the_work(fake, start, digest):
