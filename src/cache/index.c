@@ -14,6 +14,7 @@
 
 #include "base/alloc.h"
 #include "base/auto.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -26,6 +27,7 @@
 struct index {
     char *path;
     struct sql writer; /* the ledger's thread only, once opened */
+    int64_t turn;      /* the latest in the order of use; one a transaction */
 };
 
 struct index_reader {
@@ -48,12 +50,28 @@ static int set_aside(struct store *s, const struct error *why, struct error *e)
     return 0;
 }
 
+/* The order of use is told by the clock as long as that goes forward, and goes on without it where
+ * the clock was set back. */
+static void next_turn(struct index *x, int64_t now_s)
+{
+    x->turn = now_s > x->turn ? now_s : x->turn + 1;
+}
+
+static int find_last_turn(struct index *x, struct error *e)
+{
+    autoquery struct query q = query_start(&x->writer, SQL_LAST_TURN);
+    if (query_step(&q, e) < 0)
+        return -1;
+    x->turn = query_get_integer(&q, 0);
+    return 0;
+}
+
 static int open_and_agree(struct index *x, struct store *s, struct error *e)
 {
     struct scrub_result found = {0};
     if (sql_open_writer(&x->writer, x->path, e) < 0)
         return -1;
-    if (scrub_agree(s, x, &x->writer, &found, e) < 0) {
+    if (find_last_turn(x, e) < 0 || scrub_agree(s, x, &x->writer, &found, e) < 0) {
         sql_close(&x->writer);
         return -1;
     }
@@ -255,6 +273,7 @@ int index_each_referrer(struct index_reader *r, const char *registry, const char
 
 int index_begin(struct index *x, struct error *e)
 {
+    next_turn(x, clock_wall_s());
     return sql_run(&x->writer, SQL_BEGIN, e);
 }
 
@@ -268,14 +287,27 @@ void index_rollback(struct index *x)
     sql_rollback(&x->writer);
 }
 
-int index_put_blob(struct index *x, const struct digest *d, uint64_t size_bytes, int64_t now_s,
-                   struct error *e)
+static int put_blob(struct index *x, const struct digest *d, uint64_t size_bytes, int64_t used_at,
+                    int64_t turn, struct error *e)
 {
     autoquery struct query q = query_start(&x->writer, SQL_PUT_BLOB);
     query_digest(&q, d);
     query_integer(&q, (int64_t)size_bytes);
-    query_integer(&q, now_s);
+    query_integer(&q, used_at);
+    query_integer(&q, turn);
     return query_run(&q, e);
+}
+
+int index_put_blob(struct index *x, const struct digest *d, uint64_t size_bytes, int64_t now_s,
+                   struct error *e)
+{
+    return put_blob(x, d, size_bytes, now_s, x->turn, e);
+}
+
+int index_adopt_blob(struct index *x, const struct digest *d, uint64_t size_bytes, int64_t used_at,
+                     struct error *e)
+{
+    return put_blob(x, d, size_bytes, used_at, used_at < x->turn ? used_at : x->turn, e);
 }
 
 static int run_with_digest(struct index *x, enum sql_name name, const struct digest *d,
@@ -439,5 +471,62 @@ int index_touch(struct index *x, const struct digest *d, int64_t used_at, struct
     autoquery struct query q = query_start(&x->writer, SQL_TOUCH);
     query_digest(&q, d);
     query_integer(&q, used_at);
+    query_integer(&q, x->turn);
     return query_run(&q, e);
+}
+
+/* --- pins ------------------------------------------------------------------------------------- */
+
+int index_put_pin(struct index *x, const char *registry, const char *repository,
+                  const char *reference, int64_t now_s, struct error *e)
+{
+    int64_t id = 0;
+    struct digest d = {0};
+    if (strchr(reference, ':') && digest_parse(slice_of(reference), &d) != 1)
+        return error_set(e, ERR_DIGEST_INVALID, "\"%.200s\" is no digest", reference);
+    if (make_repository(x, registry, repository, &id, e) < 0)
+        return -1;
+    autoquery struct query q = query_start(&x->writer, SQL_PUT_PIN);
+    query_integer(&q, id);
+    query_text(&q, reference);
+    query_digest(&q, &d);
+    query_integer(&q, now_s);
+    return query_run(&q, e);
+}
+
+int index_remove_pin(struct index *x, const char *registry, const char *repository,
+                     const char *reference, struct error *e)
+{
+    autoquery struct query q = query_start(&x->writer, SQL_REMOVE_PIN);
+    query_text(&q, registry);
+    query_text(&q, repository);
+    query_text(&q, reference);
+    return query_step(&q, e);
+}
+
+int index_is_pinned(struct index *x, const struct digest *d, struct error *e)
+{
+    autoquery struct query q = query_start(&x->writer, SQL_FIND_PIN);
+    query_digest(&q, d);
+    return query_step(&q, e);
+}
+
+int index_each_pin(struct index_reader *r, bool (*visit)(const struct index_pin *p, void *cls),
+                   void *cls, struct error *e)
+{
+    autoquery struct query q = query_start(&r->sql, SQL_EACH_PIN);
+    int count = 0, got;
+    while ((got = query_step(&q, e)) > 0) {
+        struct index_pin p = {.registry = query_get_text(&q, 0),
+                              .repository = query_get_text(&q, 1),
+                              .reference = query_get_text(&q, 2),
+                              .is_by_digest = strchr(query_get_text(&q, 2), ':') != NULL,
+                              .pinned_at = query_get_integer(&q, 4)};
+        if (p.is_by_digest && query_get_digest(&q, 3, &p.digest, e) < 0)
+            return -1;
+        count++;
+        if (!visit(&p, cls))
+            break;
+    }
+    return got < 0 ? -1 : count;
 }

@@ -68,6 +68,16 @@ int index_each_repository(struct index_reader *r, const char *last_registry, con
                           size_t max,
                           bool (*visit)(const char *registry, const char *name, void *cls),
                           void *cls, struct error *e);
+/* Pins, by registry, repository and reference: what may never be evicted. is_by_digest: the
+ * reference is a digest, d; else a tag, and what that tag means at the time. Count or -1. */
+struct index_pin {
+    const char *registry, *repository, *reference;
+    bool is_by_digest;
+    struct digest digest;
+    int64_t pinned_at;
+};
+int index_each_pin(struct index_reader *r, bool (*visit)(const struct index_pin *p, void *cls),
+                   void *cls, struct error *e);
 /* Held manifests whose subject is d, within that repository. */
 int index_each_referrer(struct index_reader *r, const char *registry, const char *repository,
                         const struct digest *subject,
@@ -82,6 +92,9 @@ int index_commit(struct index *x, struct error *e);
 void index_rollback(struct index *x);
 int index_put_blob(struct index *x, const struct digest *d, uint64_t size_bytes, int64_t now_s,
                    struct error *e);
+/* The same for a file that is there already: its place in the order of use is by that time. */
+int index_adopt_blob(struct index *x, const struct digest *d, uint64_t size_bytes, int64_t used_at,
+                     struct error *e);
 int index_remove_blob(struct index *x, const struct digest *d, struct error *e);
 /* The manifest's row and its children; and, with a repository (NULL: none), that this repository
  * holds it, and that it names all its children but the subject. */
@@ -97,6 +110,16 @@ int index_remove_tag(struct index *x, const char *registry, const char *reposito
 int index_put_listing(struct index *x, const char *registry, const char *repository,
                       const char *kind, const char *key, const char *body, size_t length,
                       int64_t fetched_at, struct error *e);
+/* It was used then; every touch is later in the order of use than those of transactions before it,
+ * whatever the clock says. */
 int index_touch(struct index *x, const struct digest *d, int64_t used_at, struct error *e);
+/* reference: a tag, or a digest as text. A pin needs nothing held, and two of one name are one. */
+int index_put_pin(struct index *x, const char *registry, const char *repository,
+                  const char *reference, int64_t now_s, struct error *e);
+/* 1 gone, 0 was absent, -1 */
+int index_remove_pin(struct index *x, const char *registry, const char *repository,
+                     const char *reference, struct error *e);
+/* 1: a pin names that digest, or a tag that leads to it. */
+int index_is_pinned(struct index *x, const struct digest *d, struct error *e);
 
 #endif

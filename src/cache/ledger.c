@@ -30,6 +30,8 @@ enum entry_kind {
     ENTRY_REMOVE_TAG,
     ENTRY_LISTING,
     ENTRY_TOUCH,
+    ENTRY_PIN,
+    ENTRY_UNPIN,
     ENTRY_REMOVE_BLOB,
     ENTRY_REMOVE_PARTIAL,
 };
@@ -42,7 +44,8 @@ struct entry {
     int64_t now_s;      /* when it was posted: that is when it was so */
     struct digest digest;
     char *registry, *repository; /* NULL: of none */
-    char *name; /* TAG, REMOVE_TAG, MANIFEST (or NULL): the tag; LISTING: the kind */
+    char *name; /* TAG, REMOVE_TAG, MANIFEST (or NULL): the tag; LISTING: the kind; PIN, UNPIN: the
+                   reference */
     char *key;  /* LISTING */
     char *body; /* LISTING, MANIFEST */
     size_t length;
@@ -209,6 +212,28 @@ void ledger_touch(struct ledger *l, const struct digest *d)
     post_or_drop(l, entry_new(ENTRY_TOUCH, NULL, NULL, d));
 }
 
+static bool post_pin(struct ledger *l, enum entry_kind kind, const char *registry,
+                     const char *repository, const char *reference, ledger_done done, void *cls)
+{
+    struct entry *n = entry_new(kind, registry, repository, NULL);
+    n->name = alloc_string(reference);
+    n->done = done;
+    n->cls = cls;
+    return post(l, n, true);
+}
+
+bool ledger_pin(struct ledger *l, const char *registry, const char *repository,
+                const char *reference, ledger_done done, void *cls)
+{
+    return post_pin(l, ENTRY_PIN, registry, repository, reference, done, cls);
+}
+
+bool ledger_unpin(struct ledger *l, const char *registry, const char *repository,
+                  const char *reference, ledger_done done, void *cls)
+{
+    return post_pin(l, ENTRY_UNPIN, registry, repository, reference, done, cls);
+}
+
 void ledger_remove_blob(struct ledger *l, const struct digest *d)
 {
     post_or_drop(l, entry_new(ENTRY_REMOVE_BLOB, NULL, NULL, d));
@@ -300,7 +325,17 @@ static int put_blob_rows(struct index *x, const struct entry *n, struct error *e
     return index_put_hold(x, n->registry, n->repository, &n->digest, n->size_bytes, e);
 }
 
-static int do_rows(struct index *x, const struct entry *n, struct error *e)
+/* That it was not there is its sender's concern, not its group's. */
+static int remove_pin_row(struct index *x, struct entry *n, struct error *e)
+{
+    int got = index_remove_pin(x, n->registry, n->repository, n->name, e);
+    if (got == 0)
+        error_set(&n->error, ERR_NOT_FOUND, "%s/%s %s is not pinned", n->registry, n->repository,
+                  n->name);
+    return got < 0 ? -1 : 0;
+}
+
+static int do_rows(struct index *x, struct entry *n, struct error *e)
 {
     switch (n->kind) {
     case ENTRY_PUBLISH:
@@ -318,6 +353,10 @@ static int do_rows(struct index *x, const struct entry *n, struct error *e)
                                  n->now_s, e);
     case ENTRY_TOUCH:
         return index_touch(x, &n->digest, n->now_s, e);
+    case ENTRY_PIN:
+        return index_put_pin(x, n->registry, n->repository, n->name, n->now_s, e);
+    case ENTRY_UNPIN:
+        return remove_pin_row(x, n, e);
     case ENTRY_REMOVE_BLOB:
         return index_remove_blob(x, &n->digest, e);
     case ENTRY_REMOVE_PARTIAL:

@@ -50,6 +50,12 @@ void ledger_put_listing(struct ledger *l, const char *registry, const char *repo
                         const char *kind, const char *key, const char *body, size_t length);
 void ledger_touch(struct ledger *l,
                   const struct digest *d); /* was used now; merged within a group */
+/* What that tag or digest names is never evicted; it need not be held. Never refused but when
+ * stopping, as a publish. Unpinning what is not pinned is ERR_NOT_FOUND. */
+bool ledger_pin(struct ledger *l, const char *registry, const char *repository,
+                const char *reference, ledger_done done, void *cls);
+bool ledger_unpin(struct ledger *l, const char *registry, const char *repository,
+                  const char *reference, ledger_done done, void *cls);
 /* A held blob turned out missing or wrong: file and row go. */
 void ledger_remove_blob(struct ledger *l, const struct digest *d);
 /* A failed way in: its partial files go (content was wrong). */

@@ -203,7 +203,7 @@ static int adopt(struct scrub *c, const struct digest *d, struct error *e)
     }
     /* The file remembers about when it was last used, which a lost index no longer does. */
     int64_t used_at = st.st_atim.tv_sec > st.st_mtim.tv_sec ? st.st_atim.tv_sec : st.st_mtim.tv_sec;
-    if (index_put_blob(c->x, d, size_bytes, used_at, e) < 0)
+    if (index_adopt_blob(c->x, d, size_bytes, used_at, e) < 0)
         return -1;
     c->result.adopted++;
     if (!read_manifest(fd, size_bytes, &m))

@@ -42,6 +42,16 @@ static const char *const migrations[] = {
     /* 2: what was fetched or confirmed there, and not only named by a manifest. Of older rows
      * nobody knows; the upstreams of that time had no private content. */
     "ALTER TABLE holds ADD COLUMN proven INTEGER NOT NULL DEFAULT 1;",
+    /* 3: pins; the order of use, and the ways from a digest to what names it, for what goes next.
+     * A pin's digest is NULL where its reference is a tag. */
+    "CREATE TABLE pin (repository INTEGER NOT NULL, reference TEXT NOT NULL, digest BLOB,"
+    " pinned_at INTEGER NOT NULL, PRIMARY KEY (repository, reference)) WITHOUT ROWID;"
+    "CREATE INDEX pin_digest ON pin (digest) WHERE digest IS NOT NULL;"
+    "ALTER TABLE blob ADD COLUMN turn INTEGER NOT NULL DEFAULT 0;"
+    "UPDATE blob SET turn = used_at;"
+    "CREATE INDEX blob_turn ON blob (turn);"
+    "CREATE INDEX holds_digest ON holds (digest);"
+    "CREATE INDEX tag_digest ON tag (digest);",
 };
 #define SCHEMA_VERSION ((int64_t)(sizeof(migrations) / sizeof(migrations[0])))
 

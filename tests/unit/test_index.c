@@ -12,6 +12,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "base/str.h"
 #include "cache/index.h"
 #include "data_folder.h"
 #include "oci/manifest.h"
@@ -392,6 +393,67 @@ static void repositories_are_those_with_a_tag_or_a_manifest(void **state)
     free(text);
 }
 
+/* --- pins ------------------------------------------------------------------------------------- */
+
+static bool add_pin(const struct index_pin *p, void *cls)
+{
+    char line[400], digest[DIGEST_TEXT_MAX] = "";
+    if (p->is_by_digest)
+        digest_print(&p->digest, digest);
+    assert_true(!p->is_by_digest || strcmp(digest, p->reference) == 0);
+    snprintf(line, sizeof line, "%s/%s %s %lld\n", p->registry, p->repository,
+             p->is_by_digest ? "digest" : p->reference, (long long)p->pinned_at);
+    str_add(cls, line);
+    return true;
+}
+
+static void pins_are_told_in_order_and_two_of_a_name_are_one(void **state)
+{
+    struct opened *o = *state;
+    autostr struct str told = {0};
+    struct digest d = digest_of_text("image");
+    char digest[DIGEST_TEXT_MAX];
+    digest_print(&d, digest);
+    WRITE(o, index_put_pin(o->x, HUB, ALPINE, "3.20", 100, e));
+    WRITE(o, index_put_pin(o->x, HUB, ALPINE, "3.20", 200, e));
+    WRITE(o, index_put_pin(o->x, HUB, ALPINE, digest, 300, e));
+    WRITE(o, index_put_pin(o->x, "ghcr.io", "a/b", "latest", 400, e));
+    assert_int_equal(index_each_pin(o->r, add_pin, &told, NULL), 3);
+    assert_string_equal(str_text(&told), "docker.io/library/alpine 3.20 100\n"
+                                         "docker.io/library/alpine digest 300\n"
+                                         "ghcr.io/a/b latest 400\n");
+    WRITE(o, index_remove_pin(o->x, HUB, ALPINE, "3.20", e));
+    assert_int_equal(index_remove_pin(o->x, HUB, ALPINE, "3.20", NULL), 0);
+    str_clear(&told);
+    assert_int_equal(index_each_pin(o->r, add_pin, &told, NULL), 2);
+}
+
+static void pin_that_is_no_digest_is_refused(void **state)
+{
+    struct opened *o = *state;
+    struct error why = {0};
+    OK(index_begin(o->x, e));
+    assert_int_equal(index_put_pin(o->x, HUB, ALPINE, "sha256:12", 100, &why), -1);
+    assert_int_equal(why.kind, ERR_DIGEST_INVALID);
+    index_rollback(o->x);
+}
+
+static void pinned_is_what_the_tag_means_now_and_what_the_digest_names(void **state)
+{
+    struct opened *o = *state;
+    struct digest old = digest_of_text("old"), new = digest_of_text("new");
+    char digest[DIGEST_TEXT_MAX];
+    WRITE(o, index_put_tag(o->x, HUB, ALPINE, "3.20", &old, 100, e));
+    assert_int_equal(index_is_pinned(o->x, &old, NULL), 0);
+    WRITE(o, index_put_pin(o->x, HUB, ALPINE, "3.20", 100, e));
+    assert_int_equal(index_is_pinned(o->x, &old, NULL), 1);
+    WRITE(o, index_put_tag(o->x, HUB, ALPINE, "3.20", &new, 200, e));
+    assert_int_equal(index_is_pinned(o->x, &old, NULL), 0);
+    assert_int_equal(index_is_pinned(o->x, &new, NULL), 1);
+    WRITE(o, index_put_pin(o->x, "ghcr.io", "a/b", digest_print(&old, digest), 300, e));
+    assert_int_equal(index_is_pinned(o->x, &old, NULL), 1);
+}
+
 /* --- files and rows --------------------------------------------------------------------------- */
 
 static void file_without_a_row_is_adopted(void **state)
@@ -604,9 +666,9 @@ static void index_of_a_later_version_is_refused_and_left_as_it_is(void **state)
     assert_null(index_open(o->folder->store, &rebuilt, &e));
     assert_int_equal(e.kind, ERR_USAGE);
     assert_non_null(strstr(e.text, "99"));
-    assert_non_null(strstr(e.text, "up to 2"));
+    assert_non_null(strstr(e.text, "up to 3"));
     assert_false(path_exists(folder_path_of(o->folder, "tranship.db.broken", path)));
-    run_sql(o, "PRAGMA user_version = 2");
+    run_sql(o, "PRAGMA user_version = 3");
     open_index(o);
     assert_false(o->rebuilt);
 }
@@ -619,7 +681,9 @@ static void index_of_version_1_is_brought_up_with_its_rows(void **state)
     bool is_proven = false;
     WRITE(o, index_put_hold(o->x, HUB, ALPINE, &d, 50, e));
     close_index(o);
-    run_sql(o, "ALTER TABLE holds DROP COLUMN proven; PRAGMA user_version = 1");
+    run_sql(o, "DROP TABLE pin; DROP INDEX blob_turn; ALTER TABLE blob DROP COLUMN turn;"
+               "DROP INDEX holds_digest; DROP INDEX tag_digest;"
+               "ALTER TABLE holds DROP COLUMN proven; PRAGMA user_version = 1");
     open_index(o);
     assert_false(o->rebuilt);
     assert_int_equal(index_find_hold(o->r, HUB, ALPINE, &d, &size, &is_proven, NULL), 1);
@@ -672,6 +736,9 @@ int main(void)
         T(referrers_are_those_of_the_repository_that_are_still_held),
         T(tags_come_in_byte_order_after_the_last_one),
         T(repositories_are_those_with_a_tag_or_a_manifest),
+        T(pins_are_told_in_order_and_two_of_a_name_are_one),
+        T(pin_that_is_no_digest_is_refused),
+        T(pinned_is_what_the_tag_means_now_and_what_the_digest_names),
         T(file_without_a_row_is_adopted),
         T(row_without_a_file_is_dropped),
         T(many_files_and_rows_come_to_agree),

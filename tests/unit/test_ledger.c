@@ -402,6 +402,24 @@ static void last_of_many_touches_counts(void **state)
     assert_int_equal(used_at(n, "other"), 1100);
 }
 
+static void unpinning_what_is_not_pinned_is_told_to_its_sender_alone(void **state)
+{
+    struct running *n = *state;
+    struct told gate = TOLD_INIT, pinned = TOLD_INIT, unpinned = TOLD_INIT, absent = TOLD_INIT;
+    shut_gate(n, &gate);
+    assert_true(ledger_pin(n->l, HUB, ALPINE, "3.19", on_done, &pinned));
+    assert_true(ledger_unpin(n->l, HUB, ALPINE, "3.20", on_done, &absent));
+    assert_true(ledger_unpin(n->l, HUB, ALPINE, "3.19", on_done, &unpinned));
+    assert_true(ledger_pin(n->l, HUB, ALPINE, "3.21", on_done, &pinned));
+    open_gate(&gate);
+    stop_ledger(n);
+    assert_int_equal(pinned.well, 2);
+    assert_int_equal(unpinned.well, 1);
+    assert_int_equal(absent.badly, 1);
+    assert_int_equal(absent.last.kind, ERR_NOT_FOUND);
+    assert_int_equal(index_remove_pin(n->x, HUB, ALPINE, "3.21", NULL), 1);
+}
+
 static void removed_blob_loses_file_and_row(void **state)
 {
     struct running *n = *state;
@@ -536,6 +554,7 @@ int main(void)
         T(failed_transaction_is_told_to_all_and_files_are_adopted_by_the_next_start),
         T(small_letters_become_rows),
         T(last_of_many_touches_counts),
+        T(unpinning_what_is_not_pinned_is_told_to_its_sender_alone),
         T(removed_blob_loses_file_and_row),
         T(removed_and_published_again_in_one_group_is_held),
         T(removed_partial_is_gone),
