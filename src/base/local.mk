@@ -12,6 +12,8 @@ tranship_sources += \
     src/base/json.c \
     src/base/json.h \
     src/base/json_lines.c \
+    src/base/json_write.c \
+    src/base/json_write.h \
     src/base/json_lines.h \
     src/base/log.c \
     src/base/log.h \

@@ -18,5 +18,7 @@ unit_tests += test_metrics
 test_metrics_SOURCES = tests/unit/test_metrics.c
 unit_tests += test_recall
 test_recall_SOURCES = tests/unit/test_recall.c
+unit_tests += test_json_write
+test_json_write_SOURCES = tests/unit/test_json_write.c
 unit_tests += test_json_lines
 test_json_lines_SOURCES = tests/unit/test_json_lines.c
