@@ -51,6 +51,8 @@ struct flow {
     size_t count, room;
     struct waiters waiters;
     struct error error;
+    uint64_t taken_up; /* bytes that an earlier flow left */
+    int64_t began_ms;
 };
 
 struct flow *flow_new(struct store *s, const struct digest *d, int64_t size_bytes)
@@ -63,6 +65,7 @@ struct flow *flow_new(struct store *s, const struct digest *d, int64_t size_byte
     f->hasher = hasher_new(d->algorithm);
     f->has_size = size_bytes >= 0;
     f->size = f->has_size ? (uint64_t)size_bytes : 0;
+    f->began_ms = clock_mono_ms();
     mutex_init(&f->mutex, RANK_FLOW);
     STAILQ_INIT(&f->waiters);
     metric_add(flows, 1);
@@ -124,16 +127,15 @@ bool flow_error(struct flow *f, struct error *e)
     return true;
 }
 
-uint64_t flow_present(struct flow *f)
+/* --- with the mutex held ---------------------------------------------------------------------- */
+
+static uint64_t present(const struct flow *f)
 {
-    MUTEX_HOLD(&f->mutex);
     uint64_t sum = 0;
     for (size_t i = 0; i < f->count; i++)
         sum += f->segments[i].end - f->segments[i].first;
     return sum;
 }
-
-/* --- with the mutex held ---------------------------------------------------------------------- */
 
 static uint64_t present_from(const struct flow *f, uint64_t offset)
 {
@@ -203,6 +205,20 @@ static void collect(struct flow *f, struct waiters *ready)
 }
 
 /* --- without it ------------------------------------------------------------------------------- */
+
+uint64_t flow_present(struct flow *f)
+{
+    MUTEX_HOLD(&f->mutex);
+    return present(f);
+}
+
+uint64_t flow_rate(struct flow *f)
+{
+    int64_t ms = clock_mono_ms() - f->began_ms;
+    MUTEX_HOLD(&f->mutex);
+    uint64_t here = present(f);
+    return here > f->taken_up ? (here - f->taken_up) * 1000 / (uint64_t)(ms > 0 ? ms : 1) : 0;
+}
 
 static void wake_those_with_news(struct flow *f)
 {
@@ -293,6 +309,7 @@ static void take_up(struct flow *f, const char *text)
     }
     for (size_t i = 0; i < count; i++)
         add_segment(f, segments[i].first, segments[i].end);
+    f->taken_up = present(f);
 }
 
 int flow_open(struct flow *f, struct error *e)
@@ -503,6 +520,7 @@ bool flow_restart(struct flow *f)
     bool may = !f->was_read && f->state < FLOW_VERIFIED;
     if (may) {
         f->count = 0;
+        f->taken_up = 0;
         if (f->state == FLOW_WAITING)
             f->has_size = false;
     }

@@ -46,6 +46,8 @@ bool flow_size(struct flow *f, uint64_t *size_bytes);
 bool flow_error(struct flow *f, struct error *e); /* true and *e filled once FAILED */
 int flow_fd(const struct flow *f);     /* borrowed: the data file; complete once VERIFIED */
 uint64_t flow_present(struct flow *f); /* bytes present now */
+/* Bytes a second since it was begun, without those that were taken up. */
+uint64_t flow_rate(struct flow *f);
 
 /* --- readers ---------------------------------------------------------------------------------- */
 /* Copies up to max bytes from offset. Returns the count, 0 if none are ready (or offset is the

@@ -9,5 +9,6 @@ tranship_sources += src/fetch/pull.c src/fetch/pull.h
 tranship_sources += src/fetch/race.c src/fetch/race.h
 tranship_sources += src/fetch/redirect.c src/fetch/redirect.h
 tranship_sources += src/fetch/standing.c src/fetch/standing.h
+tranship_sources += src/fetch/survey.c src/fetch/survey.h
 tranship_sources += src/fetch/transfer.c src/fetch/transfer.h
 tranship_sources += src/fetch/inside.h

@@ -397,47 +397,44 @@ static void advance(struct timer *t)
 
 /* --- the beginning ---------------------------------------------------------------------------- */
 
-static void add(struct race *r, struct source *s)
+static size_t add(const struct race_request *q, struct source *s, struct source **line,
+                  size_t count)
 {
-    size_t i = (size_t)(s - r->request.upstream->sources);
-    if (r->request.avoid & (1u << i))
-        return;
-    r->line[r->count++] = s;
+    size_t i = (size_t)(s - q->upstream->sources);
+    if (!(q->avoid & (1u << i)))
+        line[count++] = s;
+    return count;
 }
 
-static void line_up(struct race *r)
+size_t race_line(const struct race_request *q, struct source **line)
 {
-    const struct race_request *q = &r->request;
     struct upstream *u = q->upstream;
     struct source *origin = upstream_origin(u);
     const struct health *all[SOURCES_MAX];
     size_t order[SOURCES_MAX];
     int64_t now_ms = clock_mono_ms();
     bool is_origin_in = is_to_be_awaited(origin);
-    if (q->only) {
-        add(r, q->only);
-        return;
-    }
-    if (q->order == RACE_ORIGIN_ONLY) {
-        if (is_origin_in || !q->can_do_without || !is_pool(u))
-            add(r, origin);
-        return;
-    }
+    if (q->only)
+        return add(q, q->only, line, 0);
+    if (q->order == RACE_ORIGIN_ONLY)
+        return is_origin_in || !q->can_do_without || !is_pool(u) ? add(q, origin, line, 0) : 0;
     for (size_t i = 0; i < u->source_count; i++)
         all[i] = &u->sources[i].health;
-    size_t count = health_order(all, u->source_count, q->repository, q->digest, now_ms, order);
+    size_t ordered = health_order(all, u->source_count, q->repository, q->digest, now_ms, order);
     bool is_origin_first = q->order == RACE_ORIGIN_FIRST && is_origin_in;
-    if (is_origin_first)
-        add(r, origin);
-    for (size_t i = 0; i < count; i++)
+    size_t count = is_origin_first ? add(q, origin, line, 0) : 0;
+    for (size_t i = 0; i < ordered; i++)
         if (!is_origin_first || &u->sources[order[i]] != origin)
-            add(r, &u->sources[order[i]]);
+            count = add(q, &u->sources[order[i]], line, count);
+    return count;
 }
 
 static void begin(struct timer *t)
 {
     struct race *r = (struct race *)((char *)t - offsetof(struct race, advance));
-    line_up(r); /* now, not when it was asked for: what ended in this round is known */
+    r->count =
+        race_line(&r->request,
+                  r->line); /* now, not when it was asked for: what ended in this round is known */
     standing_probe(r->fetcher, r->request.upstream, r->repository, r->path, r->accept);
     t->run = advance;
     advance(t);

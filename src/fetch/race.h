@@ -56,6 +56,9 @@ struct race_request {
     void *cls;
 };
 
+/* The sources in the order in which such a race, begun now, would ask them; the count. room:
+ * SOURCES_MAX. */
+size_t race_line(const struct race_request *r, struct source **line);
 /* Strings are copied. Never fails: what goes wrong is told by on_done. */
 struct race *race_start(struct fetcher *f, const struct race_request *r);
 /* Ends it without on_done, its winner being too slow to go on with. */

@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/thread.h"
+#include "fetch/survey.h"
 
 struct pending {
     struct answer answer; /* first */
@@ -40,6 +41,7 @@ void answer_unref(struct answer *a)
     if (a->flow)
         flow_unref(a->flow);
     free(a->items);
+    survey_free(a->survey);
     mutex_fini(&p->mutex);
     free(p);
 }

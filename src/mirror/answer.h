@@ -17,6 +17,7 @@ enum answer_kind {
     ANSWER_CONTENT, /* held: content */
     ANSWER_FLOW,    /* on its way in: flow (which may still fail) */
     ANSWER_HEAD,    /* known by its descriptor only: digest, size_bytes, media_type */
+    ANSWER_SURVEY,  /* survey: what is remembered of sources */
     ANSWER_LISTING, /* items: comma-joined compact JSON */
     ANSWER_ERROR,   /* error */
 };
@@ -43,6 +44,7 @@ struct answer {
     uint64_t size_bytes;
     char media_type[MEDIA_TYPE_MAX + 1];
     char *items;
+    struct survey *survey;
     struct error error;
 };
 

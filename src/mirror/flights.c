@@ -85,6 +85,15 @@ struct flow *flights_join_flow(struct flights *f, struct store *s, const struct 
     return flow_ref(e->flow);
 }
 
+size_t flights_list(struct flights *f, struct flight_view *out, size_t max)
+{
+    size_t count = 0;
+    MUTEX_HOLD(&f->mutex);
+    for (struct flight *e = f->flows; e && count < max; e = e->hh.next)
+        out[count++] = (struct flight_view){flow_ref(e->flow), alloc_string(e->owner)};
+    return count;
+}
+
 void flights_end_flow(struct flights *f, struct flow *flow)
 {
     struct flight *e;

@@ -34,6 +34,12 @@ struct flow *flights_find_flow(struct flights *f, const struct digest *d, const 
 struct flow *flights_join_flow(struct flights *f, struct store *s, const struct digest *d,
                                long long size_bytes, const char *owner, uint64_t ended,
                                bool *begun);
+/* Those in flight, at most max, each with a reference and its owner's name (owned): the count. */
+struct flight_view {
+    struct flow *flow;
+    char *owner; /* "registry/repository" */
+};
+size_t flights_list(struct flights *f, struct flight_view *out, size_t max);
 void flights_end_flow(struct flights *f, struct flow *flow);
 
 /* The same for questions. */

@@ -12,6 +12,7 @@
 #include "base/metrics.h"
 #include "base/str.h"
 #include "cache/index.h"
+#include "fetch/survey.h"
 #include "mirror/flights.h"
 #include "mirror/known.h"
 #include "mirror/question.h"
@@ -289,6 +290,40 @@ static struct answer *ask_listing(struct mirror *m, struct index_reader *r, cons
     copy->items = alloc_string(last->items);
     copy->checked_at_ms = last->checked_at_ms;
     return at_once(copy);
+}
+
+/* --- about itself ------------------------------------------------------------------------------
+ */
+
+static void survey_came(void *cls, struct survey *s)
+{
+    struct answer *a = cls;
+    a->kind = ANSWER_SURVEY;
+    a->survey = s;
+    answer_finish(a);
+    answer_unref(a);
+}
+
+struct answer *mirror_survey(struct mirror *m, const struct survey_request *r)
+{
+    struct answer *a = answer_new();
+    if (survey_take(m->fetcher, r, survey_came, answer_ref(a)))
+        return a;
+    answer_unref(a);
+    answer_unref(a);
+    return error_answer(ERR_BUSY, "too much is waiting to be asked upstream");
+}
+
+void mirror_each_flow(struct mirror *m, size_t max,
+                      void (*visit)(struct flow *f, const char *owner, void *cls), void *cls)
+{
+    autofree struct flight_view *all = alloc_array(max, sizeof *all);
+    size_t count = flights_list(m->flights, all, max);
+    for (size_t i = 0; i < count; i++) {
+        visit(all[i].flow, all[i].owner, cls);
+        flow_unref(all[i].flow);
+        free(all[i].owner);
+    }
 }
 
 /* NULL: a flight ended meanwhile, look again. */

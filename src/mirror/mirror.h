@@ -18,6 +18,7 @@ struct index_reader;
 struct ledger;
 struct mirror;
 struct store;
+struct survey_request;
 struct upstream;
 
 struct mirror_options {
@@ -46,6 +47,14 @@ struct ask {
  */
 struct answer *mirror_ask(struct mirror *m, struct index_reader *r, const struct ask *a,
                           bool *joined);
+
+/* What is remembered of sources (fetch/survey.h), as an answer: one reference, done once the fetch
+ * thread has copied it. */
+struct answer *mirror_survey(struct mirror *m, const struct survey_request *r);
+
+/* Visits the blobs on their way in, at most max. Their flows are borrowed during the call. */
+void mirror_each_flow(struct mirror *m, size_t max,
+                      void (*visit)(struct flow *f, const char *owner, void *cls), void *cls);
 
 /* Refuses whatever is asked from now on: a step of shutting down (stopping the fetcher then fails
  * what is in flight). */

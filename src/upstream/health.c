@@ -300,6 +300,26 @@ size_t health_order(const struct health *const *all, size_t count, const char *r
     return used;
 }
 
+const char *health_reason(const struct health *h, const char *repository, const char *digest,
+                          int64_t now_ms)
+{
+    if (h->is_out && h->why == HEALTH_WRONG)
+        return "sent wrong bytes";
+    if (has_missed(h, repository, digest, now_ms))
+        return "did not have it lately";
+    if (h->is_out)
+        return now_ms < h->out_until_ms ? "left out after failing" : "failed, waits for a probe";
+    if (is_limited(h, now_ms))
+        return "limits us";
+    if (health_is_suspect(h))
+        return "gives no sign right now";
+    if (h->failures > 0)
+        return "back after failing, on trial";
+    if (!is_measured(h, now_ms))
+        return "not measured yet";
+    return worth(h, now_ms) > 0 ? "answers, but slowly" : "answers well";
+}
+
 const char *health_failure_name(enum health_failure why)
 {
     static const char *const names[] = {"none", "slow", "error", "time-out", "wrong bytes"};

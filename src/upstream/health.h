@@ -97,6 +97,10 @@ int64_t health_hedge_ms(const struct health *h, int64_t now_ms);
 size_t health_order(const struct health *const *all, size_t count, const char *repository,
                     const char *digest, int64_t now_ms, size_t *order);
 
+/* Why it stands where it does in that order, for a person: "answers well", "limits us". Static. */
+const char *health_reason(const struct health *h, const char *repository, const char *digest,
+                          int64_t now_ms);
+
 const char *health_failure_name(enum health_failure why);
 
 #endif

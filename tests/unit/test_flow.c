@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/thread.h"
 #include "cache/flow.h"
@@ -170,6 +171,25 @@ static void a_restart_forgets_what_was_taken_up_unless_somebody_read_it(void **s
     assert_int_equal(flow_write(f, 0, x->blob, 1000, &e), 0);
     assert_int_equal(flow_read(f, 0, &byte, 1, &e), 1);
     assert_false(flow_restart(f));
+    flow_unref(f);
+}
+
+static void the_rate_counts_what_came_and_not_what_was_taken_up(void **state)
+{
+    struct fixture *x = *state;
+    struct error e;
+    struct flow *f = begin(x, SIZE);
+    assert_int_equal(flow_write(f, 0, x->blob, 1 << 20, &e), 0);
+    flow_save(f);
+    flow_unref(f);
+    clock_freeze(1000, 1000);
+    f = begin(x, SIZE);
+    clock_advance_ms(2000);
+    assert_int_equal(flow_present(f), 1 << 20);
+    assert_int_equal(flow_rate(f), 0);
+    assert_int_equal(flow_write(f, 1 << 20, x->blob + (1 << 20), 1000, &e), 0);
+    assert_int_equal(flow_rate(f), 500);
+    clock_real();
     flow_unref(f);
 }
 
@@ -334,6 +354,7 @@ int main(void)
         TEST(more_than_the_promised_size_is_refused),
         TEST(a_later_flow_goes_on_where_an_earlier_one_stopped),
         TEST(a_restart_forgets_what_was_taken_up_unless_somebody_read_it),
+        TEST(the_rate_counts_what_came_and_not_what_was_taken_up),
         TEST(a_waiter_is_woken_once_and_only_for_its_news),
         TEST(the_producer_learns_which_bytes_are_waited_for),
         TEST(an_empty_blob_is_verified_with_nothing_written),

@@ -382,6 +382,45 @@ static void random_histories_keep_what_must_always_hold(void **state)
     }
 }
 
+static void assert_reason(const struct health *h, const char *digest, int64_t now_ms,
+                          const char *wanted)
+{
+    assert_string_equal(health_reason(h, "library/demo", digest, now_ms), wanted);
+}
+
+static void the_reason_is_told_for_what_is_asked_about(void **state)
+{
+    struct health h;
+    (void)state;
+    health_init(&h, false);
+    assert_reason(&h, NULL, NOW, "not measured yet");
+    health_sign(&h, 5, 20, NOW);
+    assert_reason(&h, NULL, NOW, "answers well");
+    health_begin(&h);
+    health_suspect(&h, NOW + 1);
+    assert_reason(&h, NULL, NOW + 1, "gives no sign right now");
+    health_end(&h, true);
+    health_missed(&h, "library/demo", "sha256:a", NOW);
+    assert_reason(&h, "sha256:a", NOW, "did not have it lately");
+    assert_reason(&h, "sha256:b", NOW, "answers well");
+    health_limited(&h, 10, NOW);
+    assert_reason(&h, "sha256:b", NOW, "limits us");
+    assert_reason(&h, "sha256:b", NOW + 10000, "answers well");
+    int64_t now_ms = NOW + 20000;
+    health_failed(&h, HEALTH_ERROR, now_ms);
+    assert_reason(&h, "sha256:b", now_ms, "left out after failing");
+    now_ms += HEALTH_BACKOFF_MS;
+    assert_reason(&h, "sha256:b", now_ms, "failed, waits for a probe");
+    health_probe_begin(&h);
+    health_probe_end(&h, HEALTH_OK, now_ms);
+    assert_reason(&h, "sha256:b", now_ms, "back after failing, on trial");
+    health_failed(&h, HEALTH_WRONG, now_ms);
+    assert_reason(&h, "sha256:b", now_ms, "sent wrong bytes");
+    health_init(&h, true);
+    health_sign(&h, 900, 3000, NOW);
+    assert_reason(&h, NULL, NOW, "answers, but slowly");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -398,6 +437,7 @@ int main(void)
         cmocka_unit_test(the_hedge_delay_follows_what_is_known),
         cmocka_unit_test(who_waits_in_vain_makes_the_others_pass_over_until_a_sign_comes),
         cmocka_unit_test(random_histories_keep_what_must_always_hold),
+        cmocka_unit_test(the_reason_is_told_for_what_is_asked_about),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
