@@ -16,6 +16,8 @@
 struct error;
 struct store;
 
+#define STORE_DOOR "tranship.sock" /* in the data folder: the local door of who serves it */
+
 /* Opens or makes the folder: blobs/sha256, blobs/sha512, ingest, oci-layout. Fails with one clear
  * line (ERR_IO, or ERR_BUSY "… is in use by another tranship") when it cannot be written or another
  * process holds it. */

@@ -5,6 +5,7 @@ tranship_sources += src/fetch/fill.c
 tranship_sources += src/fetch/lane.c src/fetch/lane.h
 tranship_sources += src/fetch/listing.c src/fetch/listing.h
 tranship_sources += src/fetch/proxy.c src/fetch/proxy.h
+tranship_sources += src/fetch/local.c src/fetch/local.h
 tranship_sources += src/fetch/pull.c src/fetch/pull.h
 tranship_sources += src/fetch/race.c src/fetch/race.h
 tranship_sources += src/fetch/redirect.c src/fetch/redirect.h
