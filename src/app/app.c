@@ -122,7 +122,10 @@ static int start_server(struct app *a, struct error *e)
                                      .tls_key = text_or_null(c->tls_key),
                                      .access_client_ca = text_or_null(c->access_client_ca),
                                      .access_users = text_or_null(c->access_users),
-                                     .access_networks = c->access_networks};
+                                     .access_networks = c->access_networks,
+                                     .data_folder = store_folder(a->store),
+                                     .mode = c->mode,
+                                     .data = c->data};
     a->server = server_start(&o, a->mirror, a->upstreams, a->index, e);
     return a->server ? 0 : -1;
 }

@@ -269,6 +269,16 @@ int index_each_referrer(struct index_reader *r, const char *registry, const char
     return got < 0 ? -1 : count;
 }
 
+int index_tally(struct index_reader *r, struct index_tally *out, struct error *e)
+{
+    autoquery struct query q = query_start(&r->sql, SQL_TALLY);
+    if (query_step(&q, e) < 0)
+        return -1;
+    *out = (struct index_tally){(uint64_t)query_get_integer(&q, 0),
+                                (uint64_t)query_get_integer(&q, 1)};
+    return 0;
+}
+
 /* --- writing ---------------------------------------------------------------------------------- */
 
 int index_begin(struct index *x, struct error *e)

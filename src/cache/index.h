@@ -86,6 +86,12 @@ int index_each_referrer(struct index_reader *r, const char *registry, const char
                                       const char *annotations, void *cls),
                         void *cls, struct error *e);
 
+/* What is held, all in all. */
+struct index_tally {
+    uint64_t blobs, bytes;
+};
+int index_tally(struct index_reader *r, struct index_tally *out, struct error *e); /* 0 or -1 */
+
 /* --- writing: the ledger's thread only -------------------------------------------------------- */
 int index_begin(struct index *x, struct error *e);
 int index_commit(struct index *x, struct error *e);

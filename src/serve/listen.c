@@ -2,9 +2,13 @@
  * From an address in words to a socket. */
 #include "serve/listen.h"
 
+#include <errno.h>
 #include <netinet/in.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 
 #include "base/alloc.h"
 #include "base/auto.h"
@@ -79,6 +83,21 @@ int listen_open(struct listen_address *a, struct error *e)
     socklen_t length = sizeof a->at;
     if (getsockname(fd, (struct sockaddr *)&a->at, &length) < 0)
         return error_errno(e, "listen on %s", a->text);
+    return take_fd(fd);
+}
+
+/* Through the folder's descriptor: an address holds 107 bytes, and a path may be longer. */
+int listen_open_local(int folder, const char *name, struct error *e)
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    snprintf(at.sun_path, sizeof at.sun_path, "/proc/self/fd/%d/%s", folder, name);
+    autoclose int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0 || (unlinkat(folder, name, 0) < 0 && errno != ENOENT))
+        return error_errno(e, "listen on %s", name);
+    /* Nobody can connect before it listens, and by then its mode is right. */
+    if (bind(fd, (const struct sockaddr *)&at, sizeof at) < 0 ||
+        fchmodat(folder, name, S_IRUSR | S_IWUSR, 0) < 0 || listen(fd, BACKLOG) < 0)
+        return error_errno(e, "listen on %s", name);
     return take_fd(fd);
 }
 

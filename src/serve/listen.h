@@ -23,6 +23,9 @@ int listen_resolve(const char *text, struct listen_address *out, struct error *e
 /* A socket that listens there, non-blocking; *a then has the port that the kernel picked. Owned by
  * the caller; -1 with ERR_IO naming the address. */
 int listen_open(struct listen_address *a, struct error *e);
+/* A socket of that name in that folder, which the owner of the folder alone may connect to; what a
+ * dead server left there is replaced. Owned by the caller; -1 with ERR_IO. */
+int listen_open_local(int folder, const char *name, struct error *e);
 /* "127.0.0.1:40123", "[::1]:40123". Owned by the caller. */
 char *listen_print(const struct listen_address *a);
 

@@ -1,12 +1,14 @@
 tranship_sources += src/serve/access.c src/serve/access.h
 tranship_sources += src/serve/admin.c
 tranship_sources += src/serve/connection.c src/serve/connection.h
+tranship_sources += src/serve/control.c
 tranship_sources += src/serve/lists.c
 tranship_sources += src/serve/listen.c src/serve/listen.h
 tranship_sources += src/serve/reply.c src/serve/reply.h
 tranship_sources += src/serve/request.c src/serve/request.h
 tranship_sources += src/serve/route.c src/serve/route.h
 tranship_sources += src/serve/server.c src/serve/server.h
+tranship_sources += src/serve/status.c
 tranship_sources += src/serve/tail.c src/serve/tail.h
 tranship_sources += src/serve/tls.c src/serve/tls.h
 tranship_sources += src/serve/v2.c

@@ -66,7 +66,7 @@ enum MHD_Result reply_error(struct request *r, const struct error *e)
     if (status == 401)
         add(response, "WWW-Authenticate", "Basic realm=\"tranship\", charset=\"UTF-8\"");
     if (status == 405)
-        add(response, "Allow", "GET, HEAD");
+        add(response, "Allow", r->route.kind == ROUTE_CONTROL ? "POST" : "GET, HEAD");
     if (status == 503) {
         char seconds[16];
         snprintf(seconds, sizeof seconds, "%d", e->retry_after_s > 0 ? e->retry_after_s : 5);

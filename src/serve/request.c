@@ -22,7 +22,7 @@
 
 /* Up to this size a blob is proven before its answer begins: an error then is an error, not a cut
  * connection. */
-enum { PROVEN_FIRST_BYTES = 64 << 10 };
+enum { PROVEN_FIRST_BYTES = 64 << 10, COMMAND_MAX_BYTES = 1 << 20 };
 
 void desk_resume(const struct desk *d, struct MHD_Connection *c)
 {
@@ -134,13 +134,27 @@ enum MHD_Result request_admit(struct request *r, const struct error *objection)
     const char *doubt = ambiguity(r->connection);
     if (doubt)
         return refuse(r, ERR_USAGE, doubt);
-    if (!r->is_head && strcmp(r->method, "GET") != 0)
+    bool is_command =
+        strcmp(r->method, "POST") == 0 && slice_starts(slice_of(r->target), "/control/");
+    if (is_command && !r->desk->is_local)
+        return refuse(r, ERR_NOT_FOUND, "there is nothing at this path");
+    r->takes_body = is_command;
+    if (!is_command && !r->is_head && strcmp(r->method, "GET") != 0)
         return refuse(r, ERR_UNSUPPORTED, "this is a mirror: it answers GET and HEAD only");
     if (objection) {
         r->objection = alloc_zero(sizeof *objection);
         *r->objection = *objection;
     }
     return MHD_YES;
+}
+
+void request_take_body(struct request *r, const char *bytes, size_t length)
+{
+    if (!r->takes_body || r->is_too_large)
+        return;
+    r->is_too_large = length > COMMAND_MAX_BYTES - r->body.length;
+    if (!r->is_too_large)
+        str_add_bytes(&r->body, bytes, length);
 }
 
 static enum MHD_Result dispatch(struct request *r)
@@ -154,6 +168,10 @@ static enum MHD_Result dispatch(struct request *r)
     case ROUTE_CATALOG:
     case ROUTE_V1_SEARCH:
         return lists_handle(r);
+    case ROUTE_STATUS:
+        return status_handle(r);
+    case ROUTE_CONTROL:
+        return control_handle(r);
     case ROUTE_UPLOAD:
         return refuse(r, ERR_UNSUPPORTED, "this is a mirror: it takes no uploads");
     default:
@@ -199,6 +217,7 @@ void request_end(struct request *r, bool is_whole)
     write_log(r, is_whole);
     if (r->answer)
         answer_unref(r->answer);
+    str_fini(&r->body);
     free(r->objection);
     free(r->target);
     free(r);

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/str.h"
 #include "cache/flow.h"
 #include "mirror/mirror.h"
 #include "serve/route.h"
@@ -17,12 +18,22 @@ struct error;
 struct index_reader;
 struct upstreams;
 
+/* What the mirror says of itself. */
+struct about {
+    const char *mode, *data;
+    int64_t started_at;     /* wall seconds */
+    int64_t started_ms;     /* monotonic */
+    char *const *addresses; /* NULL-ended */
+};
+
 /* What a handler thread has at hand. */
 struct desk {
     struct mirror *mirror;
     struct upstreams *upstreams;
     struct index_reader *reader;
+    const struct about *about;
     const bool *is_stopping; /* atomic */
+    bool is_local;           /* behind the local door, where commands may change things */
     int wake;                /* an eventfd: the worker looks at its connections */
 };
 
@@ -43,6 +54,8 @@ struct request {
     char ns[256];                        /* as sent; "" */
     char prefix[256];                    /* "ghcr.io/" if the path named the registry; "" */
     bool is_head, has_begun, has_reply, joined, asked_again;
+    bool takes_body, is_too_large;
+    struct str body;         /* of a command */
     struct error *objection; /* NULL: none */
     struct answer *answer;
     struct waiter waiter;
@@ -57,9 +70,12 @@ struct request {
 struct request *request_new(struct MHD_Connection *c, const struct desk *d, uint64_t id,
                             const char *method, const char *target);
 /* Looks at what can be refused before a body is read: what would let the next request be misread,
- * other methods than GET and HEAD. Both end the connection. objection: whatever else speaks against
- * it (NULL: nothing); it is answered with that later, and the connection goes on. */
+ * other methods than GET and HEAD (and POST of a command, at the local door). Both end the
+ * connection. objection: whatever else speaks against it (NULL: nothing); it is answered with that
+ * later, and the connection goes on. */
 enum MHD_Result request_admit(struct request *r, const struct error *objection);
+/* Some of its body: kept of a command, of anything else it means nothing. */
+void request_take_body(struct request *r, const char *bytes, size_t length);
 /* Answers it, or goes on answering it after a suspension. */
 enum MHD_Result request_answer(struct request *r, const char *target);
 /* Writes its log line and frees it. is_whole: all of its answer went out. */
@@ -81,6 +97,8 @@ bool request_argument_decoded(const struct request *r, const char *key, char *ou
 enum MHD_Result v2_handle(struct request *r);       /* v2.c */
 enum MHD_Result lists_handle(struct request *r);    /* lists.c */
 enum MHD_Result admin_handle(struct request *r);    /* admin.c */
+enum MHD_Result status_handle(struct request *r);   /* status.c */
+enum MHD_Result control_handle(struct request *r);  /* control.c */
 enum MHD_Result v2_answer_error(struct request *r); /* v2.c: r->answer's error */
 
 #endif

@@ -13,7 +13,7 @@ static const char *const kind_names[] = {
     [ROUTE_BLOB] = "blob",        [ROUTE_TAGS] = "tags",       [ROUTE_REFERRERS] = "referrers",
     [ROUTE_CATALOG] = "catalog",  [ROUTE_UPLOAD] = "upload",   [ROUTE_V1_PING] = "v1-ping",
     [ROUTE_V1_SEARCH] = "search", [ROUTE_HEALTHZ] = "healthz", [ROUTE_READYZ] = "readyz",
-    [ROUTE_METRICS] = "metrics",
+    [ROUTE_METRICS] = "metrics",  [ROUTE_STATUS] = "status",   [ROUTE_CONTROL] = "control",
 };
 
 const char *route_kind_name(enum route_kind kind)
@@ -104,6 +104,7 @@ static enum route_kind plain_kind(struct slice path)
         {"/healthz", ROUTE_HEALTHZ},
         {"/readyz", ROUTE_READYZ},
         {"/metrics", ROUTE_METRICS},
+        {"/api/status", ROUTE_STATUS},
     };
     for (size_t i = 0; i < sizeof plain / sizeof *plain; i++)
         if (slice_equals(path, plain[i].path))
@@ -128,6 +129,11 @@ int route_parse(struct slice target, struct route *out, struct error *e)
     out->kind = plain_kind(path);
     if (out->kind != ROUTE_UNKNOWN)
         return 0;
+    if (slice_starts(path, "/control/")) {
+        if (slice_copy(slice_sub(path, 9, path.length), out->verb, sizeof out->verb))
+            out->kind = ROUTE_CONTROL;
+        return 0;
+    }
     const char *at = strstr(decoded, "/v2/");
     if (!at)
         return 0;

@@ -24,6 +24,8 @@ enum route_kind {
     ROUTE_HEALTHZ,
     ROUTE_READYZ,
     ROUTE_METRICS,
+    ROUTE_STATUS,  /* /api/status */
+    ROUTE_CONTROL, /* /control/<verb>: commands, at the local door only */
 };
 
 struct route {
@@ -33,6 +35,7 @@ struct route {
     char tag[TAG_MAX + 1];         /* "" if by digest */
     struct digest digest; /* algorithm 0: a tag, or one that nobody here can verify (has_digest) */
     bool has_digest;
+    char verb[32]; /* of ROUTE_CONTROL */
 };
 
 /* 0, or -1 with ERR_NAME_INVALID, ERR_TAG_INVALID or ERR_DIGEST_INVALID. */

@@ -6,8 +6,12 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/auto.h"
+#include "base/clock.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "cache/index.h"
+#include "cache/store.h"
 #include "serve/access.h"
 #include "serve/listen.h"
 #include "serve/request.h"
@@ -18,7 +22,9 @@ enum { MAX_ADDRESSES = 16 };
 
 struct server {
     struct server_options options;
-    struct hall hall;
+    struct hall hall, local_hall;
+    struct about about;
+    struct worker *local;
     struct tls *tls;
     struct access **access; /* the one in force last; who is asking may still use those before */
     size_t access_count;
@@ -59,11 +65,19 @@ static int open_all(struct server *s, int *sockets, struct error *e)
     return 0;
 }
 
+static void print_all(struct server *s)
+{
+    for (size_t i = 0; i < s->address_count; i++)
+        s->printed[i] = listen_print(&s->addresses[i]);
+}
+
 static int add_worker(struct server *s, struct desk *d, struct index *x, struct error *e)
 {
     int sockets[MAX_ADDRESSES] = {0};
     if (open_all(s, sockets, e) < 0)
         return -1;
+    if (s->worker_count == 0)
+        print_all(s); /* the ports are known now, and nobody asks yet */
     d->reader = index_reader_open(x, e);
     struct worker *w = d->reader ? worker_start(&s->hall, d, sockets, s->address_count, e) : NULL;
     if (!w) {
@@ -74,6 +88,24 @@ static int add_worker(struct server *s, struct desk *d, struct index *x, struct 
     }
     s->workers[s->worker_count++] = w;
     return 0;
+}
+
+static int open_local(struct server *s, struct desk *d, struct index *x, struct error *e)
+{
+    autoclose int fd = listen_open_local(s->options.data_folder, STORE_DOOR, e);
+    if (fd < 0)
+        return -1;
+    d->is_local = true;
+    d->reader = index_reader_open(x, e);
+    s->local = d->reader ? worker_start(&s->local_hall, d, &fd, 1, e) : NULL;
+    if (s->local) {
+        (void)take_fd(fd);
+        return 0;
+    }
+    if (d->reader)
+        index_reader_close(d->reader);
+    unlinkat(s->options.data_folder, STORE_DOOR, 0);
+    return -1;
 }
 
 int server_replace_access(struct server *s, const char *users, char *const *networks,
@@ -116,7 +148,14 @@ struct server *server_start(const struct server_options *o, struct mirror *m, st
     s->options = *o;
     s->hall.options = &s->options;
     s->workers = alloc_array(o->threads, sizeof(struct worker *));
-    struct desk d = {.mirror = m, .upstreams = u, .is_stopping = &s->hall.is_stopping};
+    s->local_hall = (struct hall){.options = &s->options, .is_local = true};
+    s->about = (struct about){.mode = o->mode,
+                              .data = o->data,
+                              .started_at = clock_wall_s(),
+                              .started_ms = clock_mono_ms(),
+                              .addresses = s->printed};
+    struct desk d = {
+        .mirror = m, .upstreams = u, .about = &s->about, .is_stopping = &s->hall.is_stopping};
     int failed = load_rules(s, e);
     if (!failed)
         failed = resolve_all(s, e);
@@ -126,8 +165,9 @@ struct server *server_start(const struct server_options *o, struct mirror *m, st
         server_stop(s);
         return NULL;
     }
-    for (size_t i = 0; i < s->address_count; i++)
-        s->printed[i] = listen_print(&s->addresses[i]);
+    if (open_local(s, &d, x, e) < 0)
+        log_event(LOG_LEVEL_WARNING, "commands cannot reach this server", LOG_S("data", o->data),
+                  LOG_S("error", e->text), LOG_END);
     return s;
 }
 
@@ -138,7 +178,7 @@ const char *server_address(const struct server *s, size_t i)
 
 unsigned server_busy(const struct server *s)
 {
-    unsigned busy = 0;
+    unsigned busy = s->local ? worker_busy(s->local) : 0;
     for (size_t i = 0; i < s->worker_count; i++)
         busy += worker_busy(s->workers[i]);
     return busy;
@@ -149,12 +189,18 @@ void server_quiesce(struct server *s)
     __atomic_store_n(&s->hall.is_stopping, true, __ATOMIC_RELEASE);
     for (size_t i = 0; i < s->worker_count; i++)
         worker_quiesce(s->workers[i]);
+    if (s->local)
+        worker_quiesce(s->local);
 }
 
 void server_stop(struct server *s)
 {
     for (size_t i = 0; i < s->worker_count; i++)
         worker_stop(s->workers[i]);
+    if (s->local) {
+        worker_stop(s->local);
+        unlinkat(s->options.data_folder, STORE_DOOR, 0);
+    }
     for (size_t i = 0; i < s->address_count; i++)
         free(s->printed[i]);
     tls_free(s->tls);

@@ -28,9 +28,14 @@ struct server_options {
     const char *access_client_ca;          /* PEM file: clients need a certificate; with TLS only */
     const char *access_users;              /* a file of htpasswd; NULL: none is asked for */
     char *const *access_networks;          /* NULL-ended; NULL: all */
+    int data_folder;                       /* where the local door is made */
+    const char *mode, *data;               /* for /api/status; borrowed while it runs */
 };
 
-/* Binds, listens, starts the threads: requests are answered from here on. Borrows all but the
+/* Also opens the local door: everything that is served elsewhere, over plain HTTP, to whoever the
+ * socket's mode lets in, and commands besides. Without it (a file system that has no sockets) there
+ * is a warning, and a mirror.
+ * Binds, listens, starts the threads: requests are answered from here on. Borrows all but the
  * options, which are copied (their strings are needed during the call only). NULL and ERR_USAGE or
  * ERR_IO naming the address. */
 struct server *server_start(const struct server_options *o, struct mirror *m, struct upstreams *u,

@@ -164,6 +164,7 @@ enum MHD_Result v2_handle(struct request *r)
         return reply_object(r, r->answer);
     case ANSWER_CONTENT:
     case ANSWER_HEAD:
+    case ANSWER_SURVEY: /* of no question of ours */
         break;
     }
     return reply_object(r, r->answer);

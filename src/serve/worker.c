@@ -192,6 +192,8 @@ static int object(struct worker *w, struct MHD_Connection *c, struct connection 
                   const char *path, struct error *e)
 {
     int64_t now_ms = clock_mono_ms();
+    if (w->hall->is_local)
+        return 0;
     if (connection_is_over_rate(conn, w->hall->options->max_request_rate, now_ms))
         return error_set(e, ERR_BUSY, "too many requests on this connection");
     if (is_open_to_all(path))
@@ -210,12 +212,14 @@ static enum MHD_Result handle(void *cls, struct MHD_Connection *c, const char *u
 {
     struct worker *w = cls;
     struct request *r = *state;
-    (void)version, (void)upload;
-    if (r) {
-        bool has_body = *upload_bytes > 0;
-        *upload_bytes = 0; /* a body on a GET means nothing */
-        return has_body ? MHD_YES : request_answer(r, url);
+    (void)version;
+    if (r && *upload_bytes > 0) {
+        request_take_body(r, upload, *upload_bytes);
+        *upload_bytes = 0;
+        return MHD_YES;
     }
+    if (r)
+        return request_answer(r, url);
     struct connection *conn = connection_of(c);
     connection_begin_request(conn, method, url);
     __atomic_store_n(&w->busy, w->busy + 1, __ATOMIC_RELAXED);
@@ -313,8 +317,9 @@ static int start_daemon(struct worker *w, struct error *e)
 {
     const struct server_options *o = w->hall->options;
     const struct tls *tls = w->hall->tls;
-    unsigned flags =
-        MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+    unsigned flags = MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME;
+    if (!w->hall->is_local)
+        flags |= MHD_USE_ERROR_LOG; /* of a Unix socket it only tells that it is no TCP */
     const struct MHD_OptionItem none = {MHD_OPTION_END, 0, NULL};
     struct MHD_OptionItem https[4] = {none, none, none, none};
     if (tls) {

@@ -18,6 +18,7 @@ struct hall {
     const struct tls *tls;       /* NULL: plain HTTP */
     const struct access *access; /* atomic: the rules in force */
     bool is_stopping;            /* atomic: no more requests */
+    bool is_local;               /* the local door: who can open it may ask anything */
     unsigned connections;        /* atomic: of all workers */
     bool is_crowded;             /* atomic: somebody found no room, or no descriptor */
 };

@@ -166,6 +166,17 @@ class Tranship:
     def head(self, path, headers=(), timeout=30):
         return wire.fetch(self.port, path, "HEAD", headers, timeout=timeout)
 
+    @property
+    def door(self):
+        """The local door's socket."""
+        return self.data / "tranship.sock"
+
+    def ask_local(self, path, method="GET", headers=(), body=b""):
+        return wire.fetch(self.door, path, method, headers, body)
+
+    def status(self):
+        return json.loads(self.get("/api/status").body)
+
     def wire(self, **more):
         return wire.Wire(self.port, **more)
 

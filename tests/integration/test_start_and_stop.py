@@ -55,6 +55,7 @@ def test_a_taken_port_stops_the_start(tmp_path):
 def test_a_second_server_on_the_same_data_folder_is_refused(tranship):
     check_refused(run("serve", "--listen", "127.0.0.1:0", "--data", tranship.data), tranship.data)
     assert tranship.get("/v2/").status == 200
+    assert tranship.ask_local("/v2/").status == 200
 
 
 def test_a_folder_left_by_a_killed_server_is_free_again(tranship, start):

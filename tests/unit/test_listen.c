@@ -7,9 +7,11 @@
 
 #include <cmocka.h>
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -85,6 +87,32 @@ static void version_6_is_printed_in_brackets(void **state)
     free(text);
 }
 
+static void a_local_socket_replaces_a_stale_one_and_is_its_owners_alone(void **state)
+{
+    char folder[] = "/tmp/tranship-test-XXXXXX";
+    struct error e;
+    struct stat st;
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    int at = open(folder, O_RDONLY | O_DIRECTORY);
+    mode_t before = umask(0);
+    int first = listen_open_local(at, "door", &e), second = listen_open_local(at, "door", &e);
+    umask(before);
+    assert_true(first >= 0 && second >= 0);
+    assert_int_equal(fstatat(at, "door", &st, AT_SYMLINK_NOFOLLOW), 0);
+    assert_true(S_ISSOCK(st.st_mode));
+    assert_int_equal(st.st_mode & 0777, 0600);
+    close(first);
+    close(second);
+    assert_int_equal(unlinkat(at, "door", 0), 0);
+    assert_int_equal(mkdirat(at, "door", 0700), 0);
+    assert_int_equal(listen_open_local(at, "door", &e), -1);
+    assert_int_equal(e.kind, ERR_IO);
+    assert_int_equal(unlinkat(at, "door", AT_REMOVEDIR), 0);
+    close(at);
+    assert_int_equal(rmdir(folder), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -92,6 +120,7 @@ int main(void)
         cmocka_unit_test(port_0_becomes_the_one_that_the_kernel_picked),
         cmocka_unit_test(a_port_that_another_server_shares_is_taken),
         cmocka_unit_test(version_6_is_printed_in_brackets),
+        cmocka_unit_test(a_local_socket_replaces_a_stale_one_and_is_its_owners_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -72,6 +72,26 @@ static void what_stands_before_v2_is_kept(void **state)
     assert_string_equal(r.name, "o/r");
 }
 
+static void a_command_is_one_word_after_control(void **state)
+{
+    (void)state;
+    struct route r = parsed("/control/reload?x=1");
+    assert_int_equal(r.kind, ROUTE_CONTROL);
+    assert_string_equal(r.verb, "reload");
+    assert_string_equal(parsed("/control/").verb, "");
+    assert_int_equal(parsed("/control").kind, ROUTE_UNKNOWN);
+    assert_int_equal(parsed("/control/of-more-than-thirty-one-characters").kind, ROUTE_UNKNOWN);
+    assert_int_equal(parsed("/v2/control/reload").kind, ROUTE_UNKNOWN);
+    assert_int_equal(refused("/control%2freload"), ERR_NAME_INVALID);
+}
+
+static void the_status_is_under_api(void **state)
+{
+    (void)state;
+    assert_int_equal(parsed("/api/status").kind, ROUTE_STATUS);
+    assert_int_equal(parsed("/api/status/").kind, ROUTE_UNKNOWN);
+}
+
 static void names_that_break_the_grammar_are_refused(void **state)
 {
     (void)state;
@@ -119,6 +139,8 @@ int main(void)
         cmocka_unit_test(a_manifest_by_tag_and_by_digest_is_taken_apart),
         cmocka_unit_test(components_called_manifests_blobs_and_tags_belong_to_the_name),
         cmocka_unit_test(what_stands_before_v2_is_kept),
+        cmocka_unit_test(a_command_is_one_word_after_control),
+        cmocka_unit_test(the_status_is_under_api),
         cmocka_unit_test(names_that_break_the_grammar_are_refused),
         cmocka_unit_test(bad_tags_and_digests_have_their_own_codes),
         cmocka_unit_test(uploads_and_unknown_paths_are_told_apart),

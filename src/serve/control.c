@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Commands of who is on this machine: POST /control/<verb>, at the local door and nowhere else. A
+ * verb's handler reads the request's body, and queues an answer or suspends, as every handler. */
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/str.h"
+#include "serve/reply.h"
+#include "serve/request.h"
+
+/* The main thread hears it as an operator's SIGHUP, and tells in the log what came of it. */
+static enum MHD_Result reload(struct request *r)
+{
+    struct str body = {0};
+    kill(getpid(), SIGHUP);
+    str_add(&body, "{\"accepted\":true}");
+    return reply_text(r, 202, "application/json", &body);
+}
+
+static const struct verb {
+    const char *name;
+    enum MHD_Result (*handle)(struct request *r);
+} verbs[] = {
+    {"reload", reload},
+};
+
+static const struct verb *find(const char *name)
+{
+    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
+        if (strcmp(verbs[i].name, name) == 0)
+            return &verbs[i];
+    return NULL;
+}
+
+enum MHD_Result control_handle(struct request *r)
+{
+    struct error e;
+    const struct verb *v = r->desk->is_local ? find(r->route.verb) : NULL;
+    if (!v)
+        error_set(&e, ERR_NOT_FOUND, "there is nothing at this path");
+    else if (!r->takes_body)
+        error_set(&e, ERR_UNSUPPORTED, "commands are POSTed");
+    else if (r->is_too_large)
+        error_set(&e, ERR_USAGE, "a command of more than 1 MiB");
+    else
+        return v->handle(r);
+    return reply_error(r, &e);
+}
