@@ -198,6 +198,22 @@ class Server:
         return True
 
 
+class Deaf:
+    """A port at which connects hang: a listener whose queue is full drops further ones without a word."""
+
+    def __init__(self):
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=0)
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.queued = [socket.socket() for _ in range(4)]
+        for one in self.queued:
+            one.setblocking(False)
+            one.connect_ex(self.listener.getsockname())
+
+    def stop(self):
+        for one in (*self.queued, self.listener):
+            one.close()
+
+
 class Journal:
     """What was asked, and what is to go wrong: shared by the servers of one fake registry."""
 
