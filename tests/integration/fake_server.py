@@ -76,6 +76,7 @@ class Fault:
     cut_after: int = None       # close after so many body bytes
     reset: bool = False         # cut with RST instead of FIN
     rate: int = None            # bytes per second
+    delay: float = 0            # seconds before the head
     gate: threading.Event = dataclasses.field(default_factory=threading.Event)
     hits: int = 0
 
@@ -142,6 +143,8 @@ class Server:
         fault = self.journal.begin(request)
         if fault.stall_before:
             self._wait(fault)
+        if fault.delay:
+            self.stopping.wait(fault.delay)
         if fault.hangup:
             return False
         if fault.raw is not None:
