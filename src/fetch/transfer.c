@@ -500,6 +500,18 @@ static void end(struct transfer *t, const struct error *why)
     on_done(cls, &head, why ? &kept : NULL);
 }
 
+/* libcurl's words, and the system's where its own are "couldn't connect": refused, no route … */
+static void tell(const struct transfer *t, CURLcode code, struct error *why)
+{
+    long number = 0;
+    char reason[128];
+    if (code == CURLE_COULDNT_CONNECT)
+        curl_easy_getinfo(t->easy, CURLINFO_OS_ERRNO, &number);
+    error_set(why, code == CURLE_OPERATION_TIMEDOUT ? ERR_TIMEOUT : ERR_UPSTREAM, "%s: %s%s%s",
+              t->shown, t->curl_error[0] ? t->curl_error : curl_easy_strerror(code),
+              number ? ": " : "", number ? strerror_r((int)number, reason, sizeof reason) : "");
+}
+
 void transfer_ended(CURL *easy, CURLcode code)
 {
     struct transfer *t;
@@ -519,8 +531,7 @@ void transfer_ended(CURL *easy, CURLcode code)
     if (t->has_failed)
         why = t->error;
     else
-        error_set(&why, code == CURLE_OPERATION_TIMEDOUT ? ERR_TIMEOUT : ERR_UPSTREAM, "%s: %s",
-                  t->shown, t->curl_error[0] ? t->curl_error : curl_easy_strerror(code));
+        tell(t, code, &why);
     end(t, &why);
 }
 

@@ -44,6 +44,16 @@ def test_an_upstream_that_is_gone_is_502_and_comes_back(fake, tranship, kind):
     assert tranship.get(f"/v2/library/demo/{PATHS[kind]}").status == 200
 
 
+def test_a_cold_blob_is_asked_for_twice_of_an_upstream_that_is_gone_and_longer_of_one_that_stumbles(fake, tranship):
+    """A client that is told at once goes elsewhere at once."""
+    digests = [fake.add_blob("a/b", images.random_bytes(100_000, n)) for n in range(2)]
+    fake.fault(digests[0], hangup=True)
+    assert tranship.blob("a/b", digests[0]).status == 502
+    assert len(fake.asked(digests[0])) == 2
+    fake.fault(digests[1], count=2, status=503)
+    assert tranship.blob("a/b", digests[1]).status == 200
+
+
 @pytest.mark.parametrize("kind", PATHS)
 def test_an_upstream_that_never_answers_is_504(fake, start, kind):
     fake.add("library/demo", HELD, "latest")
