@@ -35,20 +35,21 @@ struct token_wait {
     char *realm, *service, *scope;
     char *url; /* redirected there; NULL: the realm */
     unsigned hops;
-    bool has_credentials, is_post, is_plain_fine, is_public_only;
+    bool has_credentials, is_post, is_plain_fine;
+    enum address_range reach;
     struct timer begin;
     struct transfer *transfer;
     struct str body;
     TAILQ_HEAD(, authorization) askers;
 };
 
-/* A registry on the internet may not send us about in private networks, but for its own host. */
-static bool is_to_be_public(const struct source *s, const char *url)
+/* A registry may send us no further in than where it lives, but for its own host. */
+static enum address_range reach_of(const struct source *s, const char *url)
 {
     struct url_origin ours, theirs;
-    return !s->is_private &&
-           !(upstream_url_origin(s->url, &ours) && upstream_url_origin(url, &theirs) &&
-             upstream_same_origin(&ours, &theirs));
+    bool is_own = upstream_url_origin(s->url, &ours) && upstream_url_origin(url, &theirs) &&
+                  upstream_same_origin(&ours, &theirs);
+    return is_own ? ADDRESS_LINK_LOCAL : s->reach;
 }
 
 static struct token_key key_of(const struct token_wait *w)
@@ -125,7 +126,7 @@ static void follow(struct token_wait *w, const struct head *head)
     }
     free(w->url);
     w->url = next;
-    w->is_public_only = is_to_be_public(w->source, next);
+    w->reach = reach_of(w->source, next);
     fetcher_set_timer(w->fetcher, &w->begin, 0);
 }
 
@@ -196,7 +197,7 @@ static void ask(struct timer *t)
                                  .authorization = basic,
                                  .post_body = form,
                                  .source = w->source,
-                                 .public_only = w->is_public_only,
+                                 .reach = w->reach,
                                  .plain_http_allowed = w->is_plain_fine,
                                  .on_body = on_body,
                                  .on_done = on_done,
@@ -204,8 +205,10 @@ static void ask(struct timer *t)
     str_clear(&w->body);
     metric_add(token_requests_total, 1);
     w->transfer = transfer_start(w->fetcher, &r, &e);
-    if (!w->transfer)
+    if (!w->transfer) {
+        error_prefix(&e, "the token service of %s", w->source->url);
         finish(w, NULL, &e);
+    }
 }
 
 static struct token_wait *find(struct fetcher *f, const struct token_key *k, const struct source *s)
@@ -254,7 +257,7 @@ authorization_ask(struct fetcher *f, const struct source *s, const struct challe
         w->scope = alloc_string(scope);
         w->has_credentials = has_credentials;
         w->is_plain_fine = strncasecmp(s->url, "http:", 5) == 0;
-        w->is_public_only = is_to_be_public(s, c->realm);
+        w->reach = reach_of(s, c->realm);
         TAILQ_INIT(&w->askers);
         w->next = f->token_waits;
         f->token_waits = w;

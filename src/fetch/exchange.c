@@ -18,6 +18,8 @@
 #include "upstream/token.h"
 #include "upstream/upstream.h"
 
+#define WITHHELD ": its token service is none of the realms that may see the credential"
+
 enum { ERROR_BODY_MAX = 64 << 10, ERROR_PAGE_MAX = 4 << 20 };
 
 struct exchange {
@@ -89,14 +91,25 @@ static bool is_registrys_word(const struct exchange *x, const struct head *head,
     return strncasecmp(head->content_type, "text/html", 9) != 0;
 }
 
+/* Its token service is none that may see the user and password: a refusal says nothing of what
+ * there is for who has them. */
+static bool is_withheld(const struct exchange *x)
+{
+    const struct source *s = x->request.source;
+    return !x->is_foreign && s->username && s->challenge.scheme == CHALLENGE_BEARER &&
+           !source_trusts_realm(s, s->challenge.realm);
+}
+
 static enum error_kind kind_of(const struct exchange *x, const struct head *head, const char *code)
 {
     switch (head->status) {
     case 401:
-        if (x->sent_credential)
+        if (x->sent_credential || is_withheld(x))
             return ERR_CREDENTIALS;
         return is_registrys_word(x, head, code) ? ERR_NAME_UNKNOWN : ERR_UPSTREAM;
     case 403:
+        if (is_withheld(x))
+            return ERR_CREDENTIALS;
         return is_registrys_word(x, head, code) ? ERR_NAME_UNKNOWN : ERR_UPSTREAM;
     case 404:
         return ERR_NOT_FOUND;
@@ -117,7 +130,9 @@ static void finish_status(struct exchange *x, const struct head *head)
     enum error_kind kind = kind_of(x, head, code);
     error_set(&e, kind, "%s answered %d for %.*s%s%s%s", x->request.source->url, head->status,
               (int)strcspn(x->path, "?"), x->path,
-              kind == ERR_CREDENTIALS ? ": it rejects the configured credential" : "",
+              kind != ERR_CREDENTIALS ? ""
+              : is_withheld(x)        ? WITHHELD
+                                      : ": it rejects the configured credential",
               message[0] ? ": " : "", message);
     e.upstream_status = head->status;
     e.retry_after_s = head->retry_after_s;
@@ -188,6 +203,9 @@ static void ping(struct exchange *x)
     struct error e;
     autofree char *url = alloc_format("%s/v2/", x->request.source->url);
     struct transfer_request r = {.url = url,
+                                 .source = x->request.source,
+                                 .shows_certificate = true,
+                                 .reach = ADDRESS_LINK_LOCAL,
                                  .plain_http_allowed = strncasecmp(url, "http:", 5) == 0,
                                  .on_done = pinged,
                                  .cls = x};
@@ -235,8 +253,9 @@ static int on_head(void *cls, const struct head *head, struct error *e)
 {
     struct exchange *x = cls;
     struct source *s = x->request.source;
-    if (!x->is_foreign && upstream_is_private_address(head->primary_ip))
-        s->is_private = true; /* it lives there by the operator's own choice */
+    enum address_range range = upstream_address_range(head->primary_ip);
+    if (!x->is_foreign && range > s->reach)
+        s->reach = range; /* it lives there by the operator's own choice */
     if (x->request.on_sign)
         x->request.on_sign(x->request.cls, head);
     x->is_passing = head->status == 200 || (head->status == 206 && x->request.has_range);
@@ -293,21 +312,31 @@ static void send_request(struct exchange *x, const char *credential)
                                  .range_last = x->request.range_last,
                                  .source = x->request.source,
                                  .shows_certificate = !x->is_foreign,
-                                 .public_only = x->is_foreign && !x->request.source->is_private,
+                                 .reach =
+                                     x->is_foreign ? x->request.source->reach : ADDRESS_LINK_LOCAL,
                                  .plain_http_allowed = strcmp(at.scheme, "http") == 0,
                                  .on_head = on_head,
                                  .on_body = on_body,
                                  .on_done = on_done,
                                  .cls = x};
     x->transfer = transfer_start(x->fetcher, &r, &e);
-    if (!x->transfer)
+    if (!x->transfer) {
+        error_prefix(&e, "%s", x->request.source->url);
         finish(x, NULL, &e);
+    }
 }
 
 static void authorized(void *cls, const char *token, const struct error *why)
 {
     struct exchange *x = cls;
+    struct error e;
     x->authorization = NULL;
+    if (why && why->kind == ERR_NAME_UNKNOWN && is_withheld(x)) {
+        error_set(&e, ERR_CREDENTIALS, "%s" WITHHELD, x->request.source->url);
+        e.upstream_status = why->upstream_status;
+        finish(x, NULL, &e);
+        return;
+    }
     if (why) {
         /* Its service may have moved: the next one asks the registry first. */
         if (!x->is_foreign && (why->kind == ERR_UPSTREAM || why->kind == ERR_TIMEOUT))

@@ -514,8 +514,8 @@ static bool is_worth_another_try(struct blob_pull *p, const struct error *why)
         ++p->failures >= (is_pool(p) && !p->source ? TRIES_OF_A_POOL : TRIES_WITHOUT_PROGRESS))
         return false;
     switch (why->kind) {
-    case ERR_UPSTREAM:
-        return true;
+    case ERR_UPSTREAM: /* who stumbles may be waited for, but of who is gone the client hears */
+        return why->upstream_status >= 500 || flow_present(p->flow) > 0 || p->failures <= 1;
     case ERR_TIMEOUT: /* before the first byte a client waits for the sum of all tries: one must do
                        */
         return flow_present(p->flow) > 0;

@@ -224,7 +224,7 @@ static curl_socket_t open_socket(void *cls, curlsocktype purpose, struct curl_so
         inet_ntop(AF_INET, &v4->sin_addr, text, sizeof text);
     else if (a->family == AF_INET6)
         inet_ntop(AF_INET6, &v6->sin6_addr, text, sizeof text);
-    if (upstream_is_private_address(text)) {
+    if (upstream_address_range(text) > ((struct transfer *)cls)->request.reach) {
         refuse_private(cls, text);
         return CURL_SOCKET_BAD;
     }
@@ -237,18 +237,19 @@ static int before_request(void *cls, char *ip, char *own_ip, int port, int own_p
     (void)own_ip;
     (void)port;
     (void)own_port;
-    if (!upstream_is_private_address(ip))
+    if (upstream_address_range(ip) <= ((struct transfer *)cls)->request.reach)
         return CURL_PREREQFUNC_OK;
     refuse_private(cls, ip);
     return CURL_PREREQFUNC_ABORT;
 }
 
 /* A proxy resolves names itself: there the name is all that can be looked at. */
-static bool is_private_name(const char *host)
+static enum address_range range_of_name(const char *host)
 {
     size_t n = strlen(host);
-    return upstream_is_private_address(host) || strcmp(host, "localhost") == 0 ||
-           (n > 10 && strcmp(host + n - 10, ".localhost") == 0);
+    bool is_local =
+        strcmp(host, "localhost") == 0 || (n > 10 && strcmp(host + n - 10, ".localhost") == 0);
+    return is_local ? ADDRESS_PRIVATE : upstream_address_range(host);
 }
 
 /* --- time ------------------------------------------------------------------------------------- */
@@ -311,7 +312,7 @@ static void set_way(struct transfer *t)
     }
     curl_easy_setopt(c, CURLOPT_PROXY, t->proxy ? t->proxy : "");
     curl_easy_setopt(c, CURLOPT_NOPROXY, "");
-    if (!t->request.public_only || t->proxy)
+    if (t->request.reach == ADDRESS_LINK_LOCAL || t->proxy)
         return;
     curl_easy_setopt(c, CURLOPT_OPENSOCKETFUNCTION, open_socket);
     curl_easy_setopt(c, CURLOPT_OPENSOCKETDATA, t);
@@ -428,7 +429,7 @@ struct transfer *transfer_start(struct fetcher *f, const struct transfer_request
                NULL;
     if (!r->plain_http_allowed && strcmp(o.scheme, "https") != 0)
         return error_set(e, ERR_UPSTREAM, "an address that is not https is refused"), NULL;
-    if (r->public_only && is_private_name(o.host))
+    if (range_of_name(o.host) > r->reach)
         return error_set(e, ERR_UPSTREAM, "the private address %s is refused", o.host), NULL;
     struct transfer *t = make(f, r, &o);
     TAILQ_INSERT_TAIL(&t->host->waiting, t, next);
@@ -499,6 +500,18 @@ static void end(struct transfer *t, const struct error *why)
     on_done(cls, &head, why ? &kept : NULL);
 }
 
+/* libcurl's words, and the system's where its own are "couldn't connect": refused, no route … */
+static void tell(const struct transfer *t, CURLcode code, struct error *why)
+{
+    long number = 0;
+    char reason[128];
+    if (code == CURLE_COULDNT_CONNECT)
+        curl_easy_getinfo(t->easy, CURLINFO_OS_ERRNO, &number);
+    error_set(why, code == CURLE_OPERATION_TIMEDOUT ? ERR_TIMEOUT : ERR_UPSTREAM, "%s: %s%s%s",
+              t->shown, t->curl_error[0] ? t->curl_error : curl_easy_strerror(code),
+              number ? ": " : "", number ? strerror_r((int)number, reason, sizeof reason) : "");
+}
+
 void transfer_ended(CURL *easy, CURLcode code)
 {
     struct transfer *t;
@@ -518,8 +531,7 @@ void transfer_ended(CURL *easy, CURLcode code)
     if (t->has_failed)
         why = t->error;
     else
-        error_set(&why, code == CURLE_OPERATION_TIMEDOUT ? ERR_TIMEOUT : ERR_UPSTREAM, "%s: %s",
-                  t->shown, t->curl_error[0] ? t->curl_error : curl_easy_strerror(code));
+        tell(t, code, &why);
     end(t, &why);
 }
 

@@ -10,10 +10,10 @@
 
 #include "oci/challenge.h"
 #include "oci/range.h"
+#include "upstream/upstream.h"
 
 struct error;
 struct fetcher;
-struct source;
 struct transfer;
 
 /* What an answer's headers say. Strings are "" when absent; too long ones are "" too. */
@@ -45,8 +45,7 @@ struct transfer_request {
     uint64_t range_first, range_last; /* range_last UINT64_MAX: open-ended */
     const char *if_range;             /* NULL: none */
     const char *post_body;            /* a form to POST; NULL: GET or HEAD */
-    bool public_only; /* refuse to connect to private, loopback and link-local addresses, checked on
-                         the address */
+    enum address_range reach; /* who lives further in is not connected to; checked on the address */
     const struct source *source; /* whose proxy and authorities hold; NULL: the environment's */
     bool shows_certificate;      /* that source's client certificate, if it has one */
     bool plain_http_allowed;     /* otherwise an http URL is refused */

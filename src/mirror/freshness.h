@@ -35,6 +35,9 @@ enum freshness_verdict {
 enum freshness_verdict freshness_judge(const struct freshness_rules *r, const struct freshness *f,
                                        int64_t now_ms);
 
+/* The last one who was asked could not tell: what is held is served as stale. */
+bool freshness_is_in_doubt(const struct freshness *f);
+
 /* "online", "prefer-cache", "offline" */
 bool freshness_mode_parse(const char *word, enum mirror_mode *mode);
 

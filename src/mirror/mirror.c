@@ -143,13 +143,16 @@ static struct answer *ask_tag(struct mirror *m, struct index_reader *r, const st
     }
         /* fallthrough */
     case FRESH_SERVE:
-    case FRESH_SERVE_STALE:
+    case FRESH_SERVE_STALE: {
+        bool is_stale = verdict == FRESH_SERVE_STALE ||
+                        (verdict == FRESH_SERVE_BEHIND && freshness_is_in_doubt(&fresh));
+        enum cache_outcome cache = is_stale ? CACHE_STALE : CACHE_HIT;
         if (c)
-            return content_answer(take(c), verdict == FRESH_SERVE_STALE ? CACHE_STALE : CACHE_HIT,
-                                  fresh.checked_at_ms);
+            return content_answer(take(c), cache, fresh.checked_at_ms);
         if (n)
-            return told_answer(n, verdict == FRESH_SERVE_STALE ? CACHE_STALE : CACHE_HIT);
+            return told_answer(n, cache);
         break;
+    }
     case FRESH_MISSING:
     case FRESH_OFFLINE:
         return missing(a, verdict == FRESH_OFFLINE);
@@ -237,6 +240,7 @@ static bool add_referrer(const struct digest *d, uint64_t size_bytes, const char
     return true;
 }
 
+/* Offline: what is here, and no word about what there may be elsewhere. */
 static struct answer *held_listing(struct index_reader *r, const struct ask *a)
 {
     autostr struct str items = {0};
@@ -247,6 +251,8 @@ static struct answer *held_listing(struct index_reader *r, const struct ask *a)
                                                       &a->digest, add_referrer, &items, &e);
     if (n < 0)
         return error_answer(e.kind, e.text);
+    if (a->kind == ASK_TAGS && items.length == 0)
+        return missing(a, true);
     struct answer *found = answer_new();
     found->kind = ANSWER_LISTING;
     found->items = str_take(&items);
@@ -283,8 +289,17 @@ static struct answer *ask_listing(struct mirror *m, struct index_reader *r, cons
     }
     struct freshness fresh = {.is_held = last != NULL,
                               .checked_at_ms = last ? last->checked_at_ms : 0};
-    if (!last || freshness_judge(&m->options.rules, &fresh, clock_wall_s() * 1000) != FRESH_SERVE)
+    enum freshness_verdict verdict =
+        last ? freshness_judge(&m->options.rules, &fresh, clock_wall_s() * 1000) : FRESH_ASK;
+    if (verdict == FRESH_SERVE_BEHIND) {
+        auto_unref(answer) struct answer *behind =
+            question_ask(m, a, key, NULL, last, ended, joined);
+        if (!behind)
+            return NULL;
+        *joined = false;
+    } else if (verdict != FRESH_SERVE) {
         return question_ask(m, a, key, NULL, last, ended, joined);
+    }
     struct answer *copy = answer_new();
     copy->kind = ANSWER_LISTING;
     copy->items = alloc_string(last->items);

@@ -68,12 +68,6 @@ static int resolve(struct request *r, struct error *e)
     struct slice name = slice_of(r->route.name), first, rest;
     if (choose_by_host(r, e) < 0 || choose_by_ns(r, e) < 0)
         return -1;
-    if (slice_ends(slice_of(r->route.before), "/v2") ||
-        slice_starts(slice_of(r->route.before), "v2/"))
-        return error_set(
-            e, ERR_NAME_UNKNOWN,
-            "the path holds /v2 twice: write the host as http://HOST:PORT/%s, or set override_path",
-            "REGISTRY");
     if (r->route.before[0] && choose_by_path(r, r->route.before, e) < 0)
         return -1;
     if (slice_cut(name, '/', &first, &rest)) {
@@ -83,6 +77,11 @@ static int resolve(struct request *r, struct error *e)
         if ((u || (looks_like_a_host && !r->upstream)) && slice_copy(first, text, sizeof text)) {
             if (choose_by_path(r, text, e) < 0)
                 return -1;
+            if (slice_starts(rest, "v2/")) /* of a host http://HOST:PORT/v2/REGISTRY */
+                return error_set(e, ERR_NAME_UNKNOWN,
+                                 "the path holds /v2 twice: write the host as "
+                                 "http://HOST:PORT/%s, or set override_path",
+                                 text);
             snprintf(r->prefix, sizeof r->prefix, "%.200s/", text);
             name = rest;
         }

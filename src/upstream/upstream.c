@@ -136,25 +136,32 @@ bool upstream_same_origin(const struct url_origin *a, const struct url_origin *b
     return strcmp(a->scheme, b->scheme) == 0 && strcmp(a->host, b->host) == 0 && a->port == b->port;
 }
 
-bool upstream_is_private_address(const char *address)
+static enum address_range range_of_v6(const struct in6_addr *a)
+{
+    if (IN6_IS_ADDR_LINKLOCAL(a))
+        return ADDRESS_LINK_LOCAL;
+    bool is_private = IN6_IS_ADDR_LOOPBACK(a) || IN6_IS_ADDR_UNSPECIFIED(a) ||
+                      IN6_IS_ADDR_SITELOCAL(a) || (a->s6_addr[0] & 0xfe) == 0xfc;
+    return is_private ? ADDRESS_PRIVATE : ADDRESS_PUBLIC;
+}
+
+enum address_range upstream_address_range(const char *address)
 {
     struct in_addr v4;
     struct in6_addr v6;
     if (inet_pton(AF_INET6, address, &v6) == 1) {
-        if (IN6_IS_ADDR_V4MAPPED(&v6)) {
-            memcpy(&v4, v6.s6_addr + 12, sizeof v4);
-        } else {
-            return IN6_IS_ADDR_LOOPBACK(&v6) || IN6_IS_ADDR_UNSPECIFIED(&v6) ||
-                   IN6_IS_ADDR_LINKLOCAL(&v6) || IN6_IS_ADDR_SITELOCAL(&v6) ||
-                   (v6.s6_addr[0] & 0xfe) == 0xfc;
-        }
+        if (!IN6_IS_ADDR_V4MAPPED(&v6))
+            return range_of_v6(&v6);
+        memcpy(&v4, v6.s6_addr + 12, sizeof v4);
     } else if (inet_pton(AF_INET, address, &v4) != 1) {
-        return false;
+        return ADDRESS_PUBLIC;
     }
     uint32_t n = ntohl(v4.s_addr);
-    return n >> 24 == 0 || n >> 24 == 10 || n >> 24 == 127 || n >> 20 == 0xac1 ||
-           n >> 16 == 0xc0a8 || n >> 16 == 0xa9fe ||
-           n >> 22 == 0x191; /* 100.64/10, carrier-grade NAT */
+    if (n >> 16 == 0xa9fe)
+        return ADDRESS_LINK_LOCAL;
+    bool is_private = n >> 24 == 0 || n >> 24 == 10 || n >> 24 == 127 || n >> 20 == 0xac1 ||
+                      n >> 16 == 0xc0a8 || n >> 22 == 0x191; /* 100.64/10, carrier-grade NAT */
+    return is_private ? ADDRESS_PRIVATE : ADDRESS_PUBLIC;
 }
 
 static bool is_number_or_local(const char *host)
@@ -184,8 +191,8 @@ static int add_source(struct upstream *u, const char *url, const char *username,
         if (strcmp(u->sources[i].url, new.url) == 0)
             return error_set(e, ERR_USAGE, "%s is named twice among the sources of %s", new.url,
                              u->registry);
-    new.is_private =
-        strcmp(origin.host, "localhost") == 0 || upstream_is_private_address(origin.host);
+    new.reach = strcmp(origin.host, "localhost") == 0 ? ADDRESS_PRIVATE
+                                                      : upstream_address_range(origin.host);
     new.username = username ? alloc_string(username) : NULL;
     new.password = username ? alloc_string(password ? password : "") : NULL;
     u->sources = alloc_grow(u->sources, u->source_count + 1, sizeof *u->sources);
@@ -227,7 +234,8 @@ static int fill(struct upstream *new, const struct upstreams *u, const struct up
         struct source_way *way = &new->sources[i].way;
         bool is_origin = i + 1 == new->source_count;
         health_init(&new->sources[i].health, is_origin);
-        new->sources[i].is_private |= o->allows_private;
+        if (o->allows_private)
+            new->sources[i].reach = ADDRESS_LINK_LOCAL;
         way->proxy = copy_text(o->way.proxy);
         way->ca_file = copy_text(o->way.ca_file);
         way->client_certificate = is_origin ? copy_text(o->way.client_certificate) : NULL;

@@ -25,6 +25,10 @@ struct source_way {
     const char *client_certificate, *client_key; /* shown to the source itself, to no other host */
 };
 
+/* How far inside an address lies: on the internet; in a private network or on this machine; on the
+ * link, where clouds answer with a machine's own secrets. */
+enum address_range { ADDRESS_PUBLIC, ADDRESS_PRIVATE, ADDRESS_LINK_LOCAL };
+
 /* One place that has a registry's content: a mirror of it, or its origin. */
 struct source {
     char url[512];  /* scheme://host[:port][/prefix], no trailing slash */
@@ -34,8 +38,8 @@ struct source {
     char *token;           /* sent as it is, in the place of a user; NULL: none */
     struct source_way way; /* owned strings */
     /* below: the fetch thread's */
-    /* it lives in a private or loopback range, or may lead there: redirects there are fine */
-    bool is_private;
+    /* how far in its redirects and realms may lead: where it lives itself, or where it may */
+    enum address_range reach;
     int64_t single_until_ms;    /* it refused a second transfer of a blob: monotonic; 0: never */
     struct challenge challenge; /* the last one seen, scheme NONE until then */
     struct health health;
@@ -119,8 +123,8 @@ struct url_origin {
 };
 bool upstream_url_origin(const char *url, struct url_origin *out);
 bool upstream_same_origin(const struct url_origin *a, const struct url_origin *b);
-/* Loopback, link-local, private or unspecified: a numeric address "10.0.0.1" or "::1". false for
- * public and for names. */
-bool upstream_is_private_address(const char *address);
+/* Of a numeric address, "10.0.0.1" or "::1"; ADDRESS_PUBLIC for names. Loopback, unspecified and
+ * carrier-grade NAT count as private. */
+enum address_range upstream_address_range(const char *address);
 
 #endif

@@ -19,6 +19,7 @@ sys.path.insert(0, str(HERE.parent / "integration"))
 import account  # noqa: E402
 import run_cold  # noqa: E402
 import run_held  # noqa: E402
+import run_pool  # noqa: E402
 import run_warm  # noqa: E402
 import started  # noqa: E402
 import table  # noqa: E402
@@ -27,7 +28,7 @@ import trial as trials  # noqa: E402
 PAGE = HERE.parents[1] / "docs" / "performance.md"
 RUNS = {"memory": run_held.memory, "small": run_warm.small, "large": run_warm.large, "ranges": run_warm.ranges,
         "tls": run_warm.tls, "free": run_cold.free, "throttled": run_cold.throttled, "far": run_cold.far,
-        "narrow": run_cold.narrow, "mirrors": run_cold.mirrors, "herd": run_cold.herd, "idle": run_held.idle,
+        "narrow": run_cold.narrow, "mirrors": run_cold.mirrors, "pool": run_pool.pool, "herd": run_cold.herd, "idle": run_held.idle,
         "growth": run_held.growth}
 MOST_SECONDS = {"full": 1800, "quick": 300, "smoke": 120}
 

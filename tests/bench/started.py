@@ -2,6 +2,7 @@
 """The servers: an origin, Tranship, and what people would use instead. Each is a process group of its own, ends with it,
 and ends too if the bench is killed."""
 
+import contextlib
 import ctypes
 import json
 import os
@@ -35,7 +36,7 @@ FILES = "server {{ listen 127.0.0.1:{port} backlog=1024{tls}; root {www}; }}"
 ORIGIN = """server {{ listen 127.0.0.1:{port} backlog=1024; root {www}; access_log {folder}/access.log count;
     location = /v2/ {{ default_type application/json; return 200 "{{}}"; }}
     location = /v2/library/demo/manifests/latest {{ default_type {type}; add_header Docker-Content-Digest {digest}; }}
-    location ~ "/manifests/(?<digest>sha256:[0-9a-f]+)$" {{ default_type {type}; add_header Docker-Content-Digest $digest; }}
+    location ~ "/manifests/(tag-|sha256:)(?<hex>[0-9a-f]+)$" {{ default_type {type}; add_header Docker-Content-Digest sha256:$hex; }}
     location ~ "/blobs/(?<digest>sha256:[0-9a-f]+)$" {{ add_header Docker-Content-Digest $digest; }} }}"""
 CACHE = """proxy_cache_path {folder}/cache keys_zone=one:10m max_size=20g use_temp_path=off;
   upstream origin {{ server 127.0.0.1:{to}; keepalive 64; }}
@@ -190,9 +191,9 @@ class Content:
     def __init__(self, folder, sizes):
         self.www = folder / "www"
         self.blobs = self.www / "v2" / NAME / "blobs"
-        manifests = self.www / "v2" / NAME / "manifests"
+        self.manifests = self.www / "v2" / NAME / "manifests"
         self.blobs.mkdir(parents=True)
-        manifests.mkdir()
+        self.manifests.mkdir()
         layers = [images.random_bytes(size, "bench") for size in sizes]
         self.image = images.image(layers)
         self.digest = {size: images.digest_of(layer) for size, layer in zip(sizes, layers)}
@@ -201,7 +202,7 @@ class Content:
         for digest, data in self.image.blobs.items():
             (self.blobs / digest).write_bytes(data)
         for name in ("latest", self.image.digest):
-            (manifests / name).write_bytes(self.image.manifest)
+            (self.manifests / name).write_bytes(self.image.manifest)
         self.made = 0
 
     def fresh(self, size):
@@ -211,6 +212,21 @@ class Content:
         digest = images.digest_of(data)
         (self.blobs / digest).write_bytes(data)
         return digest, f"/v2/{NAME}/blobs/{digest}"
+
+    @contextlib.contextmanager
+    def fresh_image(self, sizes):
+        """One that nobody has asked for yet, while it lasts: (image, tag). The tag says its digest, so that a server of
+        files can tell it."""
+        self.made += 1
+        image = images.image([self.made.to_bytes(8, "big") + images.random_bytes(size, "fresh")[8:] for size in sizes])
+        tag = image.digest.replace("sha256:", "tag-")
+        files = {self.manifests / tag: image.manifest, self.manifests / image.digest: image.manifest,
+                 **{self.blobs / digest: data for digest, data in image.blobs.items()}}
+        for path, data in files.items():
+            path.write_bytes(data)
+        yield image, tag
+        for path in files:
+            path.unlink()
 
     def drop(self, digest):
         (self.blobs / digest).unlink()

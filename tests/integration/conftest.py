@@ -46,6 +46,23 @@ def folder():
     short.remove()
 
 
+@pytest.fixture(scope="module")
+def scene(request, folder):
+    """The Scene of a story with real clients."""
+    scene = request.module.Scene(folder)
+    yield scene
+    scene.end()
+
+
+@pytest.fixture(scope="module")
+def dockerd(scene, folder):
+    """dockerd before that scene's mirror."""
+    (folder / "d").mkdir()
+    daemon = parts.Dockerd(folder / "d", scene.url)
+    yield daemon
+    daemon.stop()
+
+
 @pytest.fixture
 def fake():
     fake = FakeRegistry()

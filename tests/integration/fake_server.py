@@ -76,6 +76,7 @@ class Fault:
     cut_after: int = None       # close after so many body bytes
     reset: bool = False         # cut with RST instead of FIN
     rate: int = None            # bytes per second
+    delay: float = 0            # seconds before the head
     gate: threading.Event = dataclasses.field(default_factory=threading.Event)
     hits: int = 0
 
@@ -142,6 +143,8 @@ class Server:
         fault = self.journal.begin(request)
         if fault.stall_before:
             self._wait(fault)
+        if fault.delay:
+            self.stopping.wait(fault.delay)
         if fault.hangup:
             return False
         if fault.raw is not None:
@@ -196,6 +199,22 @@ class Server:
             if self.stopping.is_set():
                 return False
         return True
+
+
+class Deaf:
+    """A port at which connects hang: a listener whose queue is full drops further ones without a word."""
+
+    def __init__(self):
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=0)
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.queued = [socket.socket() for _ in range(4)]
+        for one in self.queued:
+            one.setblocking(False)
+            one.connect_ex(self.listener.getsockname())
+
+    def stop(self):
+        for one in (*self.queued, self.listener):
+            one.close()
 
 
 class Journal:

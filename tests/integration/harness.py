@@ -59,8 +59,8 @@ def at_once(check, cases):
         thread.join()
     for case, failure in failures.items():
         failure.add_note(f"case: {case}")
+        print(f"failed: {case}: {failure}")
     if failures:
-        print("failed:", *failures)
         raise next(iter(failures.values()))
 
 

@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 
 import images
+import pytest
 import wire
 from harness import clean_environment, wait_until
 
@@ -31,6 +32,36 @@ def run(command, seconds=120, **environment):
                           timeout=seconds, env=clean_environment(**environment), check=False)
     assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
     return done.stdout
+
+
+def needs(*programs):
+    """A story's real parts."""
+    missing = [name for name in programs if not find(name)]
+    return pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
+
+
+class Scene:
+    """What a story with real clients has in common: a mirror, and what stands behind it. The fixtures `scene` and
+    `dockerd` make the Scene of the story's own file, with a short folder, once for all of its tests."""
+
+    mirror = None
+
+    def behind(self):
+        """Whom to stop."""
+        return []
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.mirror.port}"
+
+    def end(self):
+        for one in self.behind():
+            one.stop()
+        if self.mirror:
+            try:
+                self.mirror.stop()
+            finally:
+                self.mirror.kill()
 
 
 class ShortFolder:

@@ -9,14 +9,10 @@ import images
 import parts
 import pytest
 from harness import Tranship, wait_until
+from parts import needs
 
 
-def needs(*programs):
-    missing = [name for name in programs if not parts.find(name)]
-    return pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
-
-
-class Scene:
+class Scene(parts.Scene):
     """An origin with library/hello (Docker, two platforms) and library/oci (OCI), and a mirror before it."""
 
     def __init__(self, folder):
@@ -31,7 +27,6 @@ class Scene:
         self.origin.push("library/hello", self.hello, "latest", "1.0")
         self.origin.push("library/oci", self.oci, "latest")
         self.mirror = Tranship(folder / "data", self.origin.url).ready()
-        self.url = f"http://127.0.0.1:{self.mirror.port}"
 
     def lose_origin(self):
         self.origin.stop()
@@ -40,27 +35,8 @@ class Scene:
         if self.origin.process.poll() is not None:
             self.origin = parts.Registry(self.folder / "origin", port=self.origin.port)
 
-    def end(self):
-        self.origin.stop()
-        try:
-            self.mirror.stop()
-        finally:
-            self.mirror.kill()
-
-
-@pytest.fixture(scope="module")
-def scene(folder):
-    scene = Scene(folder)
-    yield scene
-    scene.end()
-
-
-@pytest.fixture(scope="module")
-def dockerd(scene, folder):
-    (folder / "d").mkdir()
-    daemon = parts.Dockerd(folder / "d", scene.url)
-    yield daemon
-    daemon.stop()
+    def behind(self):
+        return [self.origin]
 
 
 @needs("docker-registry", "dockerd", "docker", "busybox")

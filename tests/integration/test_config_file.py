@@ -344,6 +344,7 @@ def test_a_registry_is_checked_with_its_own_authorities_and_its_cdn_and_realm_to
     demo = secure.add("library/demo", images.image([images.random_bytes(100_000, "tls")]), "latest")
     secure.auth = "bearer"
     secure.use_cdn()
+    secure.fault("registry .*/manifests/", count=1, status=401)  # without a challenge: /v2/ is asked for one
     mirror = begin(one_registry(secure.url, ca_file=certificate[0]))
     assert mirror.manifest("demo", "latest").body == demo.manifest
     assert mirror.blob("demo", demo.layer).body == demo.blobs[demo.layer]

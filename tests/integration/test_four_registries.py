@@ -6,15 +6,14 @@ import pathlib
 
 import images
 import parts
-import pytest
 from fake_registry import FakeRegistry
 from harness import Tranship
-from test_clients import needs
+from parts import needs
 
 REGISTRIES = ["docker.io", "ghcr.io", "quay.io", "registry.example.org"]
 
 
-class Scene:
+class Scene(parts.Scene):
     """Four registries that each have team/app (and docker.io library/app too), all with one base layer in common."""
 
     def __init__(self, folder):
@@ -31,28 +30,8 @@ class Scene:
         self.mirror = Tranship(folder / "data", None, {"config": config}).ready()
         self.host = f"127.0.0.1:{self.mirror.port}"
 
-    def end(self):
-        for fake in self.fakes.values():
-            fake.stop()
-        try:
-            self.mirror.stop()
-        finally:
-            self.mirror.kill()
-
-
-@pytest.fixture(scope="module")
-def scene(folder):
-    scene = Scene(folder)
-    yield scene
-    scene.end()
-
-
-@pytest.fixture(scope="module")
-def dockerd(scene, folder):
-    (folder / "d").mkdir()
-    daemon = parts.Dockerd(folder / "d", f"http://{scene.host}")
-    yield daemon
-    daemon.stop()
+    def behind(self):
+        return self.fakes.values()
 
 
 @needs("dockerd", "docker", "busybox")

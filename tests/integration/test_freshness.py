@@ -4,6 +4,7 @@
 import images
 import pytest
 from fake_registry import FakeRegistry
+from harness import wait_until
 
 FIRST = images.image([b"first"])
 SECOND = images.image([b"second"])
@@ -120,6 +121,61 @@ def test_a_tag_comes_fresh_again_when_the_upstream_does(fake, asking):
     fake.come_back()
     reply = asking.get(PATH)
     assert reply.status == 200 and reply.body == FIRST.manifest  # perhaps still marked stale for a moment
+
+
+# --- prefer-cache: what is held first, and the upstream behind the client's back -------------------------------------------
+
+
+@pytest.fixture
+def preferring(fake, start):
+    """One that holds FIRST as latest, and asks for it each time, but behind."""
+    fake.add("library/demo", FIRST, "latest")
+    mirror = start(mode="prefer-cache", tag_ttl="0s", negative_ttl="0s")
+    assert mirror.get(PATH).body == FIRST.manifest
+    assert mirror.get("/v2/library/demo/tags/list").body == b'{"name":"library/demo","tags":["latest"]}'
+    mirror.wait_hit(PATH)
+    fake.forget()
+    return mirror
+
+
+def test_what_is_held_is_served_while_the_upstream_has_not_answered_yet(fake, preferring):
+    fault = fake.fault("registry", stall_before=True)
+    for ask in (preferring.get, preferring.head):
+        for path in (PATH, "/v2/library/demo/tags/list"):
+            reply = ask(path)
+            assert reply.status == 200 and reply.header("cache-status") == "tranship; hit"
+            assert int(reply.header("age")) >= 0 and reply.header("warning") is None
+    fake.wait_asked("registry HEAD .*manifests/latest")
+    fake.wait_asked("registry GET .*tags/list")
+    fault.release()
+    assert len(fake.asked()) <= 4  # not once for each
+
+
+def test_a_tag_that_moved_is_told_once_the_upstream_was_asked_behind(fake, preferring):
+    fake.add("library/demo", SECOND, "latest", "new")
+    assert preferring.get(PATH).body == FIRST.manifest
+    preferring.wait_tag("library/demo", "latest", SECOND.digest)
+    assert preferring.get(PATH).body == SECOND.manifest
+    wait_until(lambda: b'"new"' in preferring.get("/v2/library/demo/tags/list").body, what="the new tag")
+
+
+def test_a_tag_that_is_gone_is_forgotten_and_one_that_nobody_could_tell_about_is_kept_and_said_to_be_stale(fake, preferring):
+    fault = fake.fault("registry", status=500)
+    wait_until(lambda: preferring.get(PATH).header("warning"), what="a warning")
+    for _ in range(3):
+        reply = preferring.get(PATH)
+        assert reply.body == FIRST.manifest and reply.header("warning") and "served-stale" in reply.header("cache-status")
+    fault.count = 0
+    del fake.repository("library/demo").tags["latest"]
+    wait_until(lambda: preferring.get(PATH).status == 404, what="the end of that tag")
+    assert preferring.manifest("library/demo", FIRST.digest).body == FIRST.manifest
+
+
+def test_what_is_not_held_is_asked_for_as_ever(fake, preferring):
+    fake.add("library/demo", SECOND, "other")
+    assert preferring.manifest("library/demo", "other").body == SECOND.manifest
+    assert preferring.blob("library/demo", SECOND.layer).body == b"second"
+    assert preferring.manifest("library/demo", "nothing").status == 404
 
 
 def test_freshness_survives_a_restart(fake, start):

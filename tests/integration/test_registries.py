@@ -2,6 +2,7 @@
 """How a request finds its registry, and what a registry's own rules allow of it."""
 
 import json
+import re
 
 import images
 import pytest
@@ -123,16 +124,29 @@ def test_another_default(world):
     assert ask(mirror, "/v2/app").status == 404  # library/ is of docker.io alone
 
 
-def test_ns_and_prefix_stay_in_the_links_of_pages(world):
-    for fake in world.fakes.values():
-        fake.repository("owner/app").tags.update({f"t{n}": next(iter(fake.repository("owner/app").tags.values())) for n in range(9)})
+def test_ns_and_prefix_stay_in_the_links_of_pages_and_lead_to_the_end(world):
+    tags = {name: sorted(f"{name[0]}{n}" for n in range(7)) for name in world.fakes}
+    for name, fake in world.fakes.items():
+        repository = fake.repository("owner/app")
+        repository.tags = {tag: world.images[name].digest for tag in tags[name]}
+        fake.repository("library/app").tags = dict(repository.tags)
     mirror = world.start(RULES)
-    for path, how, wanted in (("/v2/owner/app", {"ns": "ghcr.io"}, "ns=ghcr.io"), ("/v2/ghcr.io/owner/app", {}, "/v2/ghcr.io/owner/app/"),
-                              ("/v2/owner/app", {"host": "github.mirror.lan"}, "/v2/owner/app/")):
-        with mirror.wire() as client:
-            query = "?n=3" + (f"&ns={how['ns']}" if "ns" in how else "")
-            reply = client.exchange(f"{path}/tags/list{query}", headers={"Host": how["host"]} if "host" in how else {})
-        assert wanted in reply.header("link"), reply
+    for name, path, how in WAYS:
+        found, target = [], f"{path}/tags/list?n=3" + (f"&ns={how['ns']}" if "ns" in how else "")
+        while target:
+            with mirror.wire() as client:
+                reply = client.exchange(target, headers={"Host": how["host"]} if "host" in how else {})
+            assert reply.status == 200 and target.startswith(f"{path}/tags/list?") and ("ns=" in target) == ("ns" in how), (target, reply)
+            found += json.loads(reply.body)["tags"]
+            link = reply.header("link")
+            target = link and re.fullmatch(r'<(/[^>]+)>; rel="next"', link)[1]
+        assert found == tags[name], (name, path, how)
+
+
+def test_a_version_in_the_middle_of_a_path_is_told_for_the_mistake_that_it_is(world):
+    """What containerd asks of http://HOST:5000/v2/ghcr.io without override_path."""
+    reply = ask(world.start(RULES), "/v2/ghcr.io/v2/owner/app")
+    assert reply.status == 404 and "override_path" in message_of(reply) and world.asked() == set()
 
 
 # --- rules ----------------------------------------------------------------------------------------------------------

@@ -11,14 +11,14 @@ import pytest
 from certificates import Authority
 from fake_registry import FakeRegistry
 from harness import Tranship
-from test_clients import needs
+from parts import needs
 
 
 # docker takes 127.0.0.0/8 for insecure and then reads no certificates: another address on the loopback interface.
 OTHER = "192.0.2.77"
 
 
-class Scene:
+class Scene(parts.Scene):
     def __init__(self, folder):
         self.fake = FakeRegistry()
         self.image = self.fake.add("team/app", parts.busybox_image("hello over TLS", parts.machine()), "v1")
@@ -44,19 +44,8 @@ class Scene:
     def refusals(self):
         return sum(e.get("status") == 403 for e in self.mirror.log())
 
-    def end(self):
-        self.fake.stop()
-        try:
-            self.mirror.stop()
-        finally:
-            self.mirror.kill()
-
-
-@pytest.fixture(scope="module")
-def scene(folder):
-    scene = Scene(folder)
-    yield scene
-    scene.end()
+    def behind(self):
+        return [self.fake]
 
 
 @pytest.fixture(scope="module")

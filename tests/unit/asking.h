@@ -44,7 +44,7 @@ static void begin_with(struct scripted_step *steps, struct fetcher_options o)
     assert_non_null(fetcher);
     memset(&source, 0, sizeof source);
     snprintf(source.url, sizeof source.url, "http://127.0.0.1:%u", server.ports[0]);
-    source.is_private = true;
+    source.reach = ADDRESS_PRIVATE;
 }
 
 static void begin(struct scripted_step *steps)

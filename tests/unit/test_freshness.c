@@ -61,10 +61,14 @@ static void offline_serves_what_is_held_and_never_asks(void **state)
 {
     (void)state;
     struct freshness_rules rules = online;
-    struct freshness f = {.is_held = true};
+    struct freshness f = {.is_held = true, .checked_at_ms = NOW - 999};
     rules.mode = MODE_OFFLINE;
     assert_int_equal(freshness_judge(&rules, &f, NOW), FRESH_SERVE);
-    f.is_held = false;
+    f.checked_at_ms = 1;
+    assert_int_equal(freshness_judge(&rules, &f, NOW), FRESH_SERVE_STALE);
+    f.is_immutable = true;
+    assert_int_equal(freshness_judge(&rules, &f, NOW), FRESH_SERVE);
+    f = (struct freshness){.missing_at_ms = NOW};
     assert_int_equal(freshness_judge(&rules, &f, NOW), FRESH_OFFLINE);
 }
 
@@ -77,6 +81,14 @@ static void prefer_cache_serves_first_and_asks_behind(void **state)
     assert_int_equal(freshness_judge(&rules, &f, NOW), FRESH_SERVE_BEHIND);
 }
 
+static void what_could_not_be_confirmed_since_is_in_doubt(void **state)
+{
+    (void)state;
+    assert_false(freshness_is_in_doubt(&(struct freshness){.checked_at_ms = 5}));
+    assert_false(freshness_is_in_doubt(&(struct freshness){.checked_at_ms = 5, .failed_at_ms = 4}));
+    assert_true(freshness_is_in_doubt(&(struct freshness){.checked_at_ms = 5, .failed_at_ms = 5}));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -87,6 +99,7 @@ int main(void)
         cmocka_unit_test(an_immutable_tag_that_was_confirmed_is_never_asked_again),
         cmocka_unit_test(offline_serves_what_is_held_and_never_asks),
         cmocka_unit_test(prefer_cache_serves_first_and_asks_behind),
+        cmocka_unit_test(what_could_not_be_confirmed_since_is_in_doubt),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -61,31 +61,24 @@ static void origins_differ_by_scheme_host_or_port(void **state)
     }
 }
 
-static void private_addresses_are_told_from_public_ones(void **state)
+static void addresses_are_known_by_how_far_in_they_lie(void **state)
 {
-    static const char *const private[] = {"127.0.0.1",
-                                          "10.1.2.3",
-                                          "172.16.0.1",
-                                          "172.31.255.255",
-                                          "192.168.1.1",
-                                          "169.254.169.254",
-                                          "0.0.0.0",
-                                          "100.64.0.1",
-                                          "::1",
-                                          "::",
-                                          "fe80::1",
-                                          "fd00::1",
-                                          "::ffff:10.0.0.1"};
-    static const char *const public[] = {
-        "8.8.8.8",     "172.32.0.1",     "172.15.0.1", "192.169.0.1",      "100.128.0.1",
-        "2001:db8::1", "::ffff:8.8.8.8", "localhost",  "10.0.0.1.example", ""};
+    static const struct {
+        enum address_range range;
+        const char *addresses[12];
+    } cases[] = {
+        {ADDRESS_PRIVATE,
+         {"127.0.0.1", "10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.1.1", "0.0.0.0",
+          "100.64.0.1", "::1", "::", "fd00::1", "::ffff:10.0.0.1"}},
+        {ADDRESS_LINK_LOCAL, {"169.254.169.254", "169.254.0.1", "fe80::1", "::ffff:169.254.1.1"}},
+        {ADDRESS_PUBLIC,
+         {"8.8.8.8", "172.32.0.1", "172.15.0.1", "192.169.0.1", "100.128.0.1", "169.253.0.1",
+          "2001:db8::1", "::ffff:8.8.8.8", "localhost", "10.0.0.1.example", ""}}};
     (void)state;
-    for (size_t i = 0; i < sizeof private / sizeof *private; i++)
-        if (!upstream_is_private_address(private[i]))
-            fail_msg("%s is private", private[i]);
-    for (size_t i = 0; i < sizeof public / sizeof *public; i++)
-        if (upstream_is_private_address(public[i]))
-            fail_msg("%s is not private", public[i]);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (const char *const *a = cases[i].addresses; *a; a++)
+            if (upstream_address_range(*a) != cases[i].range)
+                fail_msg("%s is not of range %d", *a, (int)cases[i].range);
 }
 
 static void a_realm_is_trusted_on_the_same_host_or_in_a_known_family(void **state)
@@ -135,11 +128,11 @@ static void an_upstream_is_found_by_any_alias_and_strangers_are_not(void **state
     assert_string_equal(upstream_origin(hub)->url, "https://registry-1.docker.io");
     assert_string_equal(upstream_origin(hub)->username, "me");
     assert_string_equal(upstream_origin(hub)->password, "");
-    assert_false(upstream_origin(hub)->is_private);
+    assert_int_equal(upstream_origin(hub)->reach, ADDRESS_PUBLIC);
     struct upstream *own = upstreams_find(all, slice_of("R.example:5000"));
     assert_non_null(own);
     assert_string_equal(upstream_origin(own)->url, "http://10.0.0.1:5000/prefix");
-    assert_true(upstream_origin(own)->is_private);
+    assert_int_equal(upstream_origin(own)->reach, ADDRESS_PRIVATE);
     assert_null(upstream_origin(own)->username);
     assert_null(upstreams_find(all, slice_of("quay.io")));
     assert_null(upstreams_at(all, 2));
@@ -202,13 +195,14 @@ static void realms_and_private_redirects_are_what_the_configuration_says(void **
     (void)state;
     struct upstreams *before = with(&o);
     const struct source *origin = upstream_origin(upstreams_default(before));
-    assert_false(origin->is_private);
+    assert_int_equal(origin->reach, ADDRESS_PUBLIC);
     assert_false(source_trusts_realm(origin, "https://auth.corp.example/token"));
     o.realms = realms;
     o.allows_private = true;
     struct upstreams *after = with(&o);
     const struct upstream *u = upstreams_default(after);
-    assert_true(u->sources[0].is_private && u->sources[1].is_private);
+    assert_int_equal(u->sources[0].reach, ADDRESS_LINK_LOCAL);
+    assert_int_equal(u->sources[1].reach, ADDRESS_LINK_LOCAL);
     assert_true(source_trusts_realm(upstream_origin(u), "https://AUTH.corp.example:8443/token"));
     assert_false(source_trusts_realm(upstream_origin(u), "http://auth.corp.example/token"));
     assert_false(source_trusts_realm(upstream_origin(u), "https://x.auth.corp.example/token"));
@@ -372,7 +366,7 @@ int main(void)
         cmocka_unit_test(an_origin_has_lower_case_and_a_default_port),
         cmocka_unit_test(an_origin_is_refused_when_its_host_is_in_doubt),
         cmocka_unit_test(origins_differ_by_scheme_host_or_port),
-        cmocka_unit_test(private_addresses_are_told_from_public_ones),
+        cmocka_unit_test(addresses_are_known_by_how_far_in_they_lie),
         cmocka_unit_test(a_realm_is_trusted_on_the_same_host_or_in_a_known_family),
         cmocka_unit_test(an_upstream_is_found_by_any_alias_and_strangers_are_not),
         cmocka_unit_test(a_url_that_says_too_much_or_too_little_is_refused),
