@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Present bytes are a sorted array of segments; only the producer changes it, under the mutex,
- * after the bytes are in the file, so a reader that sees a segment may read it without the lock.
+ * What is present is changed by the producer alone, under the mutex and after the bytes are in the
+ * file, so a reader that sees a segment may read it without the lock.
  * The hash runs along the contiguous prefix and belongs to the producer alone. Waiters are woken
  * from a private list with no lock held. */
 #include "cache/flow.h"
@@ -16,6 +16,7 @@
 #include "base/metrics.h"
 #include "base/str.h"
 #include "base/thread.h"
+#include "cache/segments.h"
 #include "cache/store.h"
 
 enum {
@@ -23,10 +24,6 @@ enum {
     FLUSH_EVERY_MS = 2,
     WAKE_AT_BYTES = 256 << 10, /* this much news is worth a wake-up before FLUSH_EVERY_MS is over */
     CATCH_UP_CHUNK = 256 << 10,
-};
-
-struct segment {
-    uint64_t first, end;
 };
 
 STAILQ_HEAD(waiters, waiter);
@@ -47,8 +44,7 @@ struct flow {
     enum flow_state state;
     bool has_size, was_read;
     uint64_t size;
-    struct segment *segments;
-    size_t count, room;
+    struct segments present;
     struct waiters waiters;
     struct error error;
     uint64_t taken_up; /* bytes that an earlier flow left */
@@ -86,7 +82,7 @@ void flow_unref(struct flow *f)
         close(f->fd);
     hasher_free(f->hasher);
     mutex_fini(&f->mutex);
-    free(f->segments);
+    segments_fini(&f->present);
     free(f);
     metric_add(flows, -1);
 }
@@ -127,27 +123,25 @@ bool flow_error(struct flow *f, struct error *e)
     return true;
 }
 
+uint64_t flow_present(struct flow *f)
+{
+    MUTEX_HOLD(&f->mutex);
+    return segments_sum(&f->present);
+}
+
+uint64_t flow_rate(struct flow *f)
+{
+    int64_t ms = clock_mono_ms() - f->began_ms;
+    MUTEX_HOLD(&f->mutex);
+    uint64_t here = segments_sum(&f->present);
+    return here > f->taken_up ? (here - f->taken_up) * 1000 / (uint64_t)(ms > 0 ? ms : 1) : 0;
+}
+
 /* --- with the mutex held ---------------------------------------------------------------------- */
-
-static uint64_t present(const struct flow *f)
-{
-    uint64_t sum = 0;
-    for (size_t i = 0; i < f->count; i++)
-        sum += f->segments[i].end - f->segments[i].first;
-    return sum;
-}
-
-static uint64_t present_from(const struct flow *f, uint64_t offset)
-{
-    for (size_t i = 0; i < f->count; i++)
-        if (offset >= f->segments[i].first && offset < f->segments[i].end)
-            return f->segments[i].end - offset;
-    return 0;
-}
 
 static uint64_t readable(const struct flow *f, uint64_t offset)
 {
-    uint64_t n = present_from(f, offset);
+    uint64_t n = segments_from(&f->present, offset);
     bool reaches_the_end = !f->has_size || offset + n >= f->size;
     if (f->state == FLOW_VERIFIED || n == 0 || !reaches_the_end)
         return n;
@@ -165,31 +159,6 @@ static bool has_news(const struct flow *f, uint64_t offset)
     return readable(f, offset) > 0;
 }
 
-static void add_segment(struct flow *f, uint64_t first, uint64_t end)
-{
-    size_t i = 0;
-    while (i < f->count && f->segments[i].end < first)
-        i++;
-    size_t j = i;
-    while (j < f->count && f->segments[j].first <= end) {
-        first = first < f->segments[j].first ? first : f->segments[j].first;
-        end = end > f->segments[j].end ? end : f->segments[j].end;
-        j++;
-    }
-    if (j == i) {
-        if (f->count == f->room) {
-            f->room = f->room ? f->room * 2 : 4;
-            f->segments = alloc_grow(f->segments, f->room, sizeof *f->segments);
-        }
-        memmove(f->segments + i + 1, f->segments + i, (f->count - i) * sizeof *f->segments);
-        f->count++;
-    } else {
-        memmove(f->segments + i + 1, f->segments + j, (f->count - j) * sizeof *f->segments);
-        f->count -= j - i - 1;
-    }
-    f->segments[i] = (struct segment){first, end};
-}
-
 static void collect(struct flow *f, struct waiters *ready)
 {
     struct waiters rest = STAILQ_HEAD_INITIALIZER(rest);
@@ -205,20 +174,6 @@ static void collect(struct flow *f, struct waiters *ready)
 }
 
 /* --- without it ------------------------------------------------------------------------------- */
-
-uint64_t flow_present(struct flow *f)
-{
-    MUTEX_HOLD(&f->mutex);
-    return present(f);
-}
-
-uint64_t flow_rate(struct flow *f)
-{
-    int64_t ms = clock_mono_ms() - f->began_ms;
-    MUTEX_HOLD(&f->mutex);
-    uint64_t here = present(f);
-    return here > f->taken_up ? (here - f->taken_up) * 1000 / (uint64_t)(ms > 0 ? ms : 1) : 0;
-}
 
 static void wake_those_with_news(struct flow *f)
 {
@@ -265,51 +220,24 @@ bool flow_await(struct flow *f, uint64_t offset, struct waiter *w)
     return true;
 }
 
-/* The map: a line "tranship-map 1 <size or -1>", then "first end" a line. */
-static bool read_map(const char *text, int64_t *size, struct segment *segments, size_t *count,
-                     size_t max)
-{
-    int used = 0;
-    if (sscanf(text, "tranship-map 1 %" SCNd64 "\n%n", size, &used) != 1 || used == 0)
-        return false;
-    uint64_t last = 0;
-    for (*count = 0; text[used]; ++*count) {
-        struct segment s;
-        int more = 0;
-        if (*count == max ||
-            sscanf(text + used, "%" SCNu64 " %" SCNu64 "\n%n", &s.first, &s.end, &more) != 2)
-            return false;
-        if (more == 0 || s.end <= s.first || s.first < last ||
-            (*size >= 0 && s.end > (uint64_t)*size))
-            return false;
-        last = s.end;
-        segments[*count] = s;
-        used += more;
-    }
-    return *count > 0;
-}
-
-enum { MAP_MAX_SEGMENTS = 4096 };
-
 static void take_up(struct flow *f, const char *text)
 {
     int64_t size = -1;
-    size_t count = 0;
-    autofree struct segment *segments = alloc_array(MAP_MAX_SEGMENTS, sizeof *segments);
+    struct segments found = {0};
     off_t length = lseek(f->fd, 0, SEEK_END);
-    if (!read_map(text, &size, segments, &count, MAP_MAX_SEGMENTS) || length < 0 ||
-        segments[count - 1].end > (uint64_t)length)
-        return;
+    bool is_good = segments_read(&found, text, &size) && length >= 0 &&
+                   segments_end(&found) <= (uint64_t)length;
     MUTEX_HOLD(&f->mutex);
-    if (f->has_size && size >= 0 && f->size != (uint64_t)size)
+    if (!is_good || (f->has_size && size >= 0 && f->size != (uint64_t)size)) {
+        segments_fini(&found);
         return;
+    }
     if (size >= 0) {
         f->has_size = true;
         f->size = (uint64_t)size;
     }
-    for (size_t i = 0; i < count; i++)
-        add_segment(f, segments[i].first, segments[i].end);
-    f->taken_up = present(f);
+    f->present = found;
+    f->taken_up = segments_sum(&found);
 }
 
 int flow_open(struct flow *f, struct error *e)
@@ -322,10 +250,10 @@ int flow_open(struct flow *f, struct error *e)
     if (store_partial_read_map(f->store, &f->digest, &map, &length, NULL) == 1)
         take_up(f, map);
     /* What lies behind the last present byte is nobody's: it must not become part of the blob. */
-    if (ftruncate(f->fd, f->count > 0 ? (off_t)f->segments[f->count - 1].end : 0) < 0)
+    if (ftruncate(f->fd, (off_t)segments_end(&f->present)) < 0)
         return error_errno(e, "cut a partial file");
     metric_add(flows_started_total, 1);
-    if (f->count > 0)
+    if (f->present.count > 0)
         metric_add(flows_resumed_total, 1);
     return 0;
 }
@@ -337,7 +265,7 @@ int flow_set_size(struct flow *f, uint64_t size_bytes, struct error *e)
         if (f->has_size && f->size != size_bytes)
             return error_set(e, ERR_CORRUPT, "size %" PRIu64 " where %" PRIu64 " was promised",
                              size_bytes, f->size);
-        if (f->count > 0 && f->segments[f->count - 1].end > size_bytes)
+        if (segments_end(&f->present) > size_bytes)
             return error_set(e, ERR_CORRUPT, "size %" PRIu64 " is less than what came already",
                              size_bytes);
         f->has_size = true;
@@ -377,7 +305,7 @@ int flow_write(struct flow *f, uint64_t offset, const void *bytes, size_t length
             f->hashed += n;
         }
         mutex_lock(&f->mutex);
-        add_segment(f, hole, hole + n);
+        segments_add(&f->present, hole, hole + n);
         mutex_unlock(&f->mutex);
         note_news(f, n);
         offset = hole + n;
@@ -406,20 +334,7 @@ uint64_t flow_known_size(struct flow *f)
 bool flow_hole(struct flow *f, uint64_t from, uint64_t *offset, uint64_t *length)
 {
     MUTEX_HOLD(&f->mutex);
-    uint64_t at = from, end = f->has_size ? f->size : UINT64_MAX;
-    for (size_t i = 0; i < f->count; i++) {
-        if (at < f->segments[i].first) {
-            end = f->segments[i].first;
-            break;
-        }
-        if (at < f->segments[i].end)
-            at = f->segments[i].end;
-    }
-    if (at >= end)
-        return false;
-    *offset = at;
-    *length = end == UINT64_MAX ? UINT64_MAX : end - at;
-    return true;
+    return segments_hole(&f->present, from, f->has_size ? f->size : UINT64_MAX, offset, length);
 }
 
 int flow_flush(struct flow *f)
@@ -442,7 +357,7 @@ bool flow_catch_up(struct flow *f, size_t max)
     autofree char *chunk = NULL;
     while (max > 0) {
         mutex_lock(&f->mutex);
-        uint64_t n = present_from(f, f->hashed);
+        uint64_t n = segments_from(&f->present, f->hashed);
         mutex_unlock(&f->mutex);
         if (n == 0)
             return false;
@@ -457,7 +372,7 @@ bool flow_catch_up(struct flow *f, size_t max)
         max -= (size_t)got < max ? (size_t)got : max;
     }
     MUTEX_HOLD(&f->mutex);
-    return present_from(f, f->hashed) > 0;
+    return segments_from(&f->present, f->hashed) > 0;
 }
 
 static void end_as(struct flow *f, enum flow_state state, const struct error *why)
@@ -477,7 +392,7 @@ int flow_finish(struct flow *f, struct error *e)
     mutex_lock(&f->mutex);
     if (!f->has_size) {
         f->has_size = true;
-        f->size = f->count > 0 ? f->segments[0].end : 0;
+        f->size = f->present.count > 0 ? f->present.parts[0].end : 0;
     }
     uint64_t size = f->size;
     mutex_unlock(&f->mutex);
@@ -519,7 +434,7 @@ bool flow_restart(struct flow *f)
     mutex_lock(&f->mutex);
     bool may = !f->was_read && f->state < FLOW_VERIFIED;
     if (may) {
-        f->count = 0;
+        f->present.count = 0;
         f->taken_up = 0;
         if (f->state == FLOW_WAITING)
             f->has_size = false;
@@ -537,9 +452,7 @@ void flow_save(struct flow *f)
 {
     autostr struct str map = {0};
     mutex_lock(&f->mutex);
-    str_format(&map, "tranship-map 1 %" PRId64 "\n", f->has_size ? (int64_t)f->size : -1);
-    for (size_t i = 0; i < f->count; i++)
-        str_format(&map, "%" PRIu64 " %" PRIu64 "\n", f->segments[i].first, f->segments[i].end);
+    segments_print(&f->present, f->has_size ? (int64_t)f->size : -1, &map);
     mutex_unlock(&f->mutex);
     f->unsaved = 0;
     /* A map that cannot be written costs a refetch after a crash, nothing else. */

@@ -6,3 +6,5 @@ unit_tests += test_ledger
 test_ledger_SOURCES = tests/unit/test_ledger.c tests/unit/data_folder.h
 unit_tests += test_flow
 test_flow_SOURCES = tests/unit/test_flow.c
+unit_tests += test_segments
+test_segments_SOURCES = tests/unit/test_segments.c

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * A blob that comes in order has one part, one with several transfers as many: a plain array. */
+#include "cache/segments.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/auto.h"
+#include "base/str.h"
+
+enum { READ_MAX = 4096 };
+
+void segments_fini(struct segments *s)
+{
+    free(s->parts);
+    *s = (struct segments){0};
+}
+
+void segments_add(struct segments *s, uint64_t first, uint64_t end)
+{
+    size_t i = 0;
+    while (i < s->count && s->parts[i].end < first)
+        i++;
+    size_t j = i;
+    while (j < s->count && s->parts[j].first <= end) {
+        first = first < s->parts[j].first ? first : s->parts[j].first;
+        end = end > s->parts[j].end ? end : s->parts[j].end;
+        j++;
+    }
+    if (j == i) {
+        if (s->count == s->room) {
+            s->room = s->room ? s->room * 2 : 4;
+            s->parts = alloc_grow(s->parts, s->room, sizeof *s->parts);
+        }
+        memmove(s->parts + i + 1, s->parts + i, (s->count - i) * sizeof *s->parts);
+        s->count++;
+    } else {
+        memmove(s->parts + i + 1, s->parts + j, (s->count - j) * sizeof *s->parts);
+        s->count -= j - i - 1;
+    }
+    s->parts[i] = (struct segment){first, end};
+}
+
+uint64_t segments_from(const struct segments *s, uint64_t offset)
+{
+    for (size_t i = 0; i < s->count; i++)
+        if (offset >= s->parts[i].first && offset < s->parts[i].end)
+            return s->parts[i].end - offset;
+    return 0;
+}
+
+uint64_t segments_sum(const struct segments *s)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < s->count; i++)
+        sum += s->parts[i].end - s->parts[i].first;
+    return sum;
+}
+
+uint64_t segments_end(const struct segments *s)
+{
+    return s->count > 0 ? s->parts[s->count - 1].end : 0;
+}
+
+bool segments_hole(const struct segments *s, uint64_t from, uint64_t size, uint64_t *offset,
+                   uint64_t *length)
+{
+    uint64_t at = from, end = size;
+    for (size_t i = 0; i < s->count; i++) {
+        if (at < s->parts[i].first) {
+            end = s->parts[i].first;
+            break;
+        }
+        if (at < s->parts[i].end)
+            at = s->parts[i].end;
+    }
+    if (at >= end)
+        return false;
+    *offset = at;
+    *length = end == UINT64_MAX ? UINT64_MAX : end - at;
+    return true;
+}
+
+void segments_print(const struct segments *s, int64_t size, struct str *out)
+{
+    str_format(out, "tranship-map 1 %" PRId64 "\n", size);
+    for (size_t i = 0; i < s->count; i++)
+        str_format(out, "%" PRIu64 " %" PRIu64 "\n", s->parts[i].first, s->parts[i].end);
+}
+
+static bool read_parts(const char *text, int64_t *size, struct segment *parts, size_t *count)
+{
+    int used = 0;
+    if (sscanf(text, "tranship-map 1 %" SCNd64 "\n%n", size, &used) != 1 || used == 0)
+        return false;
+    uint64_t last = 0;
+    for (*count = 0; text[used]; ++*count) {
+        struct segment s;
+        int more = 0;
+        if (*count == READ_MAX ||
+            sscanf(text + used, "%" SCNu64 " %" SCNu64 "\n%n", &s.first, &s.end, &more) != 2)
+            return false;
+        if (more == 0 || s.end <= s.first || s.first < last ||
+            (*size >= 0 && s.end > (uint64_t)*size))
+            return false;
+        last = s.end;
+        parts[*count] = s;
+        used += more;
+    }
+    return *count > 0;
+}
+
+bool segments_read(struct segments *s, const char *text, int64_t *size)
+{
+    size_t count = 0;
+    autofree struct segment *parts = alloc_array(READ_MAX, sizeof *parts);
+    if (!read_parts(text, size, parts, &count))
+        return false;
+    for (size_t i = 0; i < count; i++)
+        segments_add(s, parts[i].first, parts[i].end);
+    return true;
+}
