@@ -82,6 +82,12 @@ int file_write_all(int fd, const void *bytes, size_t length, uint64_t offset, st
     return 0;
 }
 
+void file_reserve(int fd, uint64_t offset, uint64_t length)
+{
+    if (length > 0 && offset <= INT64_MAX && length <= INT64_MAX - offset)
+        (void)fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)length);
+}
+
 ssize_t file_read_some(int fd, void *into, size_t max, uint64_t offset, struct error *e)
 {
     char *to = into;

@@ -17,6 +17,9 @@ int file_make_path(const char *path, struct error *e);
 int file_open_folder(int at, const char *name, bool make, struct error *e);
 int file_write_all(int fd, const void *bytes, size_t length, uint64_t offset,
                    struct error *e); /* pwrite, all of it */
+/* Asks for room on the disk for bytes that will come, the size unchanged. Only a hint: where it
+ * cannot be had, writing will tell. */
+void file_reserve(int fd, uint64_t offset, uint64_t length);
 /* pread until max or the end of the file. Count or -1. */
 ssize_t file_read_some(int fd, void *into, size_t max, uint64_t offset, struct error *e);
 /* A whole file of at most max bytes, owned, 0-terminated. 1 read, 0 no such file, -1 failed (too

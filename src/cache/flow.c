@@ -24,6 +24,7 @@ enum {
     FLUSH_EVERY_MS = 2,
     WAKE_AT_BYTES = 256 << 10, /* this much news is worth a wake-up before FLUSH_EVERY_MS is over */
     CATCH_UP_CHUNK = 256 << 10,
+    RESERVE_BYTES = 16 << 20, /* of disk, asked for at once */
 };
 
 STAILQ_HEAD(waiters, waiter);
@@ -286,6 +287,16 @@ static void note_news(struct flow *f, uint64_t bytes)
         flow_save(f);
 }
 
+/* Writing into room that was asked for in large steps costs the file system half. A step is
+ * reserved by whoever writes its first byte, so that what a broken transfer leaves unused stays
+ * small. */
+static void reserve(struct flow *f, uint64_t offset, uint64_t length)
+{
+    uint64_t step = (offset + RESERVE_BYTES - 1) / RESERVE_BYTES * RESERVE_BYTES;
+    if (f->has_size && step < offset + length && f->size - step > SAVE_EVERY_BYTES)
+        file_reserve(f->fd, step, f->size - step < RESERVE_BYTES ? f->size - step : RESERVE_BYTES);
+}
+
 int flow_write(struct flow *f, uint64_t offset, const void *bytes, size_t length, struct error *e)
 {
     const char *from = bytes;
@@ -298,6 +309,7 @@ int flow_write(struct flow *f, uint64_t offset, const void *bytes, size_t length
             return 0;
         size_t n = (size_t)(end - hole < room ? end - hole : room);
         const char *at = from + length - (end - hole);
+        reserve(f, hole, n);
         if (file_write_all(f->fd, at, n, hole, e) < 0)
             return -1;
         if (hole == f->hashed) {

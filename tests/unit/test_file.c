@@ -246,6 +246,20 @@ static void bytes_are_written_and_read_where_they_belong(void **state)
     assert_int_equal(e.kind, ERR_NONE);
 }
 
+static void room_is_reserved_without_a_change_of_size_and_only_if_it_can_be_had(void **state)
+{
+    struct place *p = *state;
+    struct stat st;
+    autoclose int fd = openat(p->fd, "f", O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    file_reserve(fd, 4096, 1 << 20);
+    assert_int_equal(fstat(fd, &st), 0);
+    assert_int_equal(st.st_size, 0);
+    assert_true(st.st_blocks >= (1 << 20) / 512);
+    file_reserve(fd, INT64_MAX, 1);
+    file_reserve(fd, 0, UINT64_MAX);
+    file_reserve(-1, 0, 4096);
+}
+
 static void offsets_that_no_file_has_are_refused(void **state)
 {
     struct place *p = *state;
@@ -393,6 +407,7 @@ int main(void)
         cmocka_unit_test(a_file_that_claims_no_size_is_read_whole_or_refused),
         placed(pipes_and_folders_are_refused_at_once),
         placed(bytes_are_written_and_read_where_they_belong),
+        placed(room_is_reserved_without_a_change_of_size_and_only_if_it_can_be_had),
         placed(offsets_that_no_file_has_are_refused),
         cmocka_unit_test(a_bad_descriptor_is_an_error),
         cmocka_unit_test(a_full_disk_says_so),
