@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A blob on its way in: streamed while it is stored, resumed when the upstream breaks, proven before it is finished."""
 
+import contextlib
 import os
 
 import images
@@ -199,7 +200,8 @@ def test_a_kept_connection_that_died_in_between_is_no_error(fake, mirror):
         digest = fake.add_blob("library/demo", b"%d" % k * 1000)
         assert mirror.blob("library/demo", digest).status == 200
         for connection in list(fake.server.open):
-            connection.shutdown(2)
+            with contextlib.suppress(OSError):  # its client may have been quicker
+                connection.shutdown(2)
 
 
 @pytest.mark.parametrize("how", [{"chunked": True}, {"chunked": True, "rate": 20_000_000}])
