@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "cache/hashing.h"
 #include "cache/index.h"
 #include "cache/ledger.h"
 #include "cache/store.h"
@@ -37,6 +38,7 @@ struct app {
     struct index *index;
     struct ledger *ledger;
     struct fetcher *fetcher;
+    struct hashing *hashing;
     struct mirror *mirror;
     struct server *server;
     int signals;
@@ -70,7 +72,10 @@ static int open_cache(struct app *a, struct error *e)
         log_event(LOG_LEVEL_INFO, "content on its way in taken up", LOG_I("kept", kept),
                   LOG_I("dropped", dropped), LOG_END);
     a->ledger = ledger_start(a->store, a->index, e);
-    return a->ledger ? 0 : -1;
+    if (!a->ledger)
+        return -1;
+    a->hashing = hashing_start(e);
+    return a->hashing ? 0 : -1;
 }
 
 static int start_fetcher(struct app *a, struct error *e)
@@ -82,7 +87,8 @@ static int start_fetcher(struct app *a, struct error *e)
                                       .max_transfers = (unsigned)c->max_transfers,
                                       .max_per_host = (unsigned)c->max_per_host,
                                       .max_per_blob = (unsigned)c->connections_per_source,
-                                      .user_agent = "tranship/" PACKAGE_VERSION};
+                                      .user_agent = "tranship/" PACKAGE_VERSION,
+                                      .hashing = a->hashing};
     a->fetcher = fetcher_start(&o, e);
     return a->fetcher ? 0 : -1;
 }
@@ -242,6 +248,8 @@ static void stop(struct app *a)
         mirror_stop(a->mirror);
     if (a->fetcher)
         fetcher_stop(a->fetcher);
+    if (a->hashing)
+        hashing_stop(a->hashing);
     if (a->server)
         server_stop(a->server);
     if (a->ledger)

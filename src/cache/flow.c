@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What is present is changed by the producer alone, under the mutex and after the bytes are in the
  * file, so a reader that sees a segment may read it without the lock.
- * The hash runs along the contiguous prefix and belongs to the producer alone. Waiters are woken
- * from a private list with no lock held. */
+ * The hash runs along the contiguous prefix. Of a small blob the producer computes it as bytes are
+ * written, of a large one a thread beside it from the page cache; what is left at the end the
+ * producer does himself, so that nobody ever waits for more than a chunk. Waiters are woken from a
+ * private list with no lock held. */
 #include "cache/flow.h"
 
 #include <inttypes.h>
@@ -16,6 +18,7 @@
 #include "base/metrics.h"
 #include "base/str.h"
 #include "base/thread.h"
+#include "cache/hashing.h"
 #include "cache/segments.h"
 #include "cache/store.h"
 
@@ -23,8 +26,11 @@ enum {
     SAVE_EVERY_BYTES = 4 << 20,
     FLUSH_EVERY_MS = 2,
     WAKE_AT_BYTES = 256 << 10, /* this much news is worth a wake-up before FLUSH_EVERY_MS is over */
-    CATCH_UP_CHUNK = 256 << 10,
-    RESERVE_BYTES = 16 << 20, /* of disk, asked for at once */
+    HASH_CHUNK = 256 << 10,
+    HASH_BESIDE_BYTES = 4 << 20, /* smaller blobs are not worth waking a thread */
+    HASH_AT_BYTES = 1 << 20,     /* nor is less of a large one */
+    HASH_TURN_BYTES = 4 << 20,   /* then it is another blob's turn */
+    RESERVE_BYTES = 16 << 20,    /* of disk, asked for at once */
 };
 
 STAILQ_HEAD(waiters, waiter);
@@ -33,19 +39,25 @@ struct flow {
     atomic_uint references;
     struct store *store;
     struct digest digest;
-    int fd;                /* set by flow_open, before the first segment */
-    struct hasher *hasher; /* producer */
-    uint64_t hashed;       /* producer: prefix that went through the hasher */
-    uint64_t unsaved;      /* producer: bytes written since the map was */
-    int64_t flushed_ms;    /* producer */
-    bool is_dirty;         /* producer: news since the last flush */
-    uint64_t news;         /* producer: bytes of it */
+    int fd;                 /* set by flow_open, before the first segment */
+    struct hasher *hasher;  /* whose hold is_hashing, or the producer once is_claimed */
+    struct hashing *beside; /* NULL: none */
+    struct hash_work work;
+    uint64_t unsaved;   /* producer: bytes written since the map was */
+    int64_t flushed_ms; /* producer */
+    bool is_dirty;      /* producer: news since the last flush */
+    uint64_t news;      /* producer: bytes of it */
 
     struct mutex mutex; /* guards all below */
     enum flow_state state;
     bool has_size, was_read;
     uint64_t size;
     struct segments present;
+    uint64_t hashed;        /* prefix that went through the hasher */
+    bool is_waiting;        /* work: posted, or running; it holds a reference */
+    bool is_hashing;        /* the thread beside is at a chunk */
+    bool is_claimed;        /* the producer hashes the rest */
+    pthread_cond_t is_free; /* no longer is_hashing */
     struct waiters waiters;
     struct error error;
     uint64_t taken_up; /* bytes that an earlier flow left */
@@ -64,6 +76,7 @@ struct flow *flow_new(struct store *s, const struct digest *d, int64_t size_byte
     f->size = f->has_size ? (uint64_t)size_bytes : 0;
     f->began_ms = clock_mono_ms();
     mutex_init(&f->mutex, RANK_FLOW);
+    cond_init(&f->is_free);
     STAILQ_INIT(&f->waiters);
     metric_add(flows, 1);
     return f;
@@ -83,6 +96,7 @@ void flow_unref(struct flow *f)
         close(f->fd);
     hasher_free(f->hasher);
     mutex_fini(&f->mutex);
+    pthread_cond_destroy(&f->is_free);
     segments_fini(&f->present);
     free(f);
     metric_add(flows, -1);
@@ -287,6 +301,92 @@ static void note_news(struct flow *f, uint64_t bytes)
         flow_save(f);
 }
 
+/* --- the hash ----------------------------------------------------------------------------------
+ */
+
+static bool is_hashed_beside(const struct flow *f)
+{
+    return f->beside && f->has_size && f->size >= HASH_BESIDE_BYTES;
+}
+
+/* Whoever has the hasher hashes what is present next, at most a chunk. Returns what is left. */
+static uint64_t hash_chunk(struct flow *f, char *chunk)
+{
+    mutex_lock(&f->mutex);
+    uint64_t at = f->hashed, n = segments_from(&f->present, at);
+    mutex_unlock(&f->mutex);
+    if (n == 0)
+        return 0;
+    ssize_t got = file_read_some(f->fd, chunk, n < HASH_CHUNK ? (size_t)n : HASH_CHUNK, at, NULL);
+    if (got <= 0)
+        return 0; /* flow_finish will find the hash short of the end and fail */
+    hasher_update(f->hasher, chunk, (size_t)got);
+    MUTEX_HOLD(&f->mutex);
+    f->hashed = at + (uint64_t)got;
+    return segments_from(&f->present, f->hashed);
+}
+
+static bool hold_hasher(struct flow *f)
+{
+    MUTEX_HOLD(&f->mutex);
+    f->is_hashing = !f->is_claimed && f->state < FLOW_VERIFIED;
+    return f->is_hashing;
+}
+
+static void leave_hasher(struct flow *f)
+{
+    MUTEX_HOLD(&f->mutex);
+    f->is_hashing = false;
+    pthread_cond_signal(&f->is_free);
+}
+
+static void hash_beside(struct hash_work *w)
+{
+    struct flow *f = (struct flow *)((char *)w - offsetof(struct flow, work));
+    autofree char *chunk = alloc_array(HASH_CHUNK, 1);
+    uint64_t left = 1;
+    for (size_t done = 0; left > 0 && done < HASH_TURN_BYTES && hold_hasher(f);
+         done += HASH_CHUNK) {
+        left = hash_chunk(f, chunk);
+        leave_hasher(f);
+    }
+    mutex_lock(&f->mutex);
+    f->is_waiting = left >= HASH_AT_BYTES && !f->is_claimed && f->state < FLOW_VERIFIED;
+    bool is_to_go_on = f->is_waiting;
+    mutex_unlock(&f->mutex);
+    if (is_to_go_on)
+        hashing_post(f->beside, w);
+    else
+        flow_unref(f);
+}
+
+static void claim_hasher(struct flow *f)
+{
+    MUTEX_HOLD(&f->mutex);
+    f->is_claimed = true;
+    while (f->is_hashing)
+        mutex_wait(&f->mutex, &f->is_free, -1);
+}
+
+bool flow_catch_up(struct flow *f, size_t max)
+{
+    autofree char *chunk = alloc_array(HASH_CHUNK, 1);
+    claim_hasher(f);
+    uint64_t left = 1;
+    for (size_t done = 0; left > 0 && done < max; done += HASH_CHUNK)
+        left = hash_chunk(f, chunk);
+    return left > 0;
+}
+
+void flow_hash_beside(struct flow *f, struct hashing *h)
+{
+    f->beside = h;
+    f->work.run = hash_beside;
+}
+
+/* --- writing -----------------------------------------------------------------------------------
+ */
+
 /* Writing into room that was asked for in large steps costs the file system half. A step is
  * reserved by whoever writes its first byte, so that what a broken transfer leaves unused stays
  * small. */
@@ -295,6 +395,22 @@ static void reserve(struct flow *f, uint64_t offset, uint64_t length)
     uint64_t step = (offset + RESERVE_BYTES - 1) / RESERVE_BYTES * RESERVE_BYTES;
     if (f->has_size && step < offset + length && f->size - step > SAVE_EVERY_BYTES)
         file_reserve(f->fd, step, f->size - step < RESERVE_BYTES ? f->size - step : RESERVE_BYTES);
+}
+
+static void add(struct flow *f, uint64_t offset, uint64_t length, bool is_hashed)
+{
+    mutex_lock(&f->mutex);
+    segments_add(&f->present, offset, offset + length);
+    if (is_hashed)
+        f->hashed += length;
+    bool is_work = is_hashed_beside(f) && !f->is_waiting && !f->is_claimed &&
+                   segments_from(&f->present, f->hashed) >= HASH_AT_BYTES;
+    f->is_waiting |= is_work;
+    mutex_unlock(&f->mutex);
+    if (is_work) {
+        flow_ref(f);
+        hashing_post(f->beside, &f->work);
+    }
 }
 
 int flow_write(struct flow *f, uint64_t offset, const void *bytes, size_t length, struct error *e)
@@ -312,13 +428,10 @@ int flow_write(struct flow *f, uint64_t offset, const void *bytes, size_t length
         reserve(f, hole, n);
         if (file_write_all(f->fd, at, n, hole, e) < 0)
             return -1;
-        if (hole == f->hashed) {
+        bool is_hashed = !is_hashed_beside(f) && hole == f->hashed;
+        if (is_hashed)
             hasher_update(f->hasher, at, n);
-            f->hashed += n;
-        }
-        mutex_lock(&f->mutex);
-        segments_add(&f->present, hole, hole + n);
-        mutex_unlock(&f->mutex);
+        add(f, hole, n, is_hashed);
         note_news(f, n);
         offset = hole + n;
     }
@@ -364,29 +477,6 @@ int flow_flush(struct flow *f)
     return -1;
 }
 
-bool flow_catch_up(struct flow *f, size_t max)
-{
-    autofree char *chunk = NULL;
-    while (max > 0) {
-        mutex_lock(&f->mutex);
-        uint64_t n = segments_from(&f->present, f->hashed);
-        mutex_unlock(&f->mutex);
-        if (n == 0)
-            return false;
-        if (!chunk)
-            chunk = alloc_array(CATCH_UP_CHUNK, 1);
-        size_t want = n < CATCH_UP_CHUNK ? (size_t)n : CATCH_UP_CHUNK;
-        ssize_t got = file_read_some(f->fd, chunk, want, f->hashed, NULL);
-        if (got <= 0)
-            return false; /* flow_finish will find the hash short of the end and fail */
-        hasher_update(f->hasher, chunk, (size_t)got);
-        f->hashed += (uint64_t)got;
-        max -= (size_t)got < max ? (size_t)got : max;
-    }
-    MUTEX_HOLD(&f->mutex);
-    return segments_from(&f->present, f->hashed) > 0;
-}
-
 static void end_as(struct flow *f, enum flow_state state, const struct error *why)
 {
     mutex_lock(&f->mutex);
@@ -401,6 +491,7 @@ int flow_finish(struct flow *f, struct error *e)
 {
     struct digest found;
     char text[DIGEST_TEXT_MAX];
+    claim_hasher(f);
     mutex_lock(&f->mutex);
     if (!f->has_size) {
         f->has_size = true;
@@ -452,10 +543,16 @@ bool flow_restart(struct flow *f)
             f->has_size = false;
     }
     mutex_unlock(&f->mutex);
-    if (!may || ftruncate(f->fd, 0) < 0)
+    if (!may)
+        return false;
+    claim_hasher(f);
+    if (ftruncate(f->fd, 0) < 0)
         return false;
     hasher_reset(f->hasher);
+    mutex_lock(&f->mutex);
     f->hashed = 0;
+    f->is_claimed = false;
+    mutex_unlock(&f->mutex);
     flow_save(f);
     return true;
 }

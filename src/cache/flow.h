@@ -19,6 +19,7 @@
 #include "oci/digest.h"
 
 struct error;
+struct hashing;
 struct store;
 struct flow;
 
@@ -79,8 +80,10 @@ bool flow_hole(struct flow *f, uint64_t from, uint64_t *offset, uint64_t *length
 /* Wakes the readers who have news, at most every 2 ms. Returns milliseconds until it wants to be
  * called again, -1 never. */
 int flow_flush(struct flow *f);
-/* Hashes up to max bytes of the contiguous prefix that arrived out of order or was taken up. true
- * if more is left. */
+/* Large blobs are hashed by that thread, which outlives the flow, from now on. */
+void flow_hash_beside(struct flow *f, struct hashing *h);
+/* All is here: hashes up to max bytes of what was not hashed yet. true if more is left. Waits for
+ * the thread beside, which leaves the rest to the producer, a chunk at most. */
 bool flow_catch_up(struct flow *f, size_t max);
 /* All is present and hashed: VERIFIED (0), or -1 (ERR_CORRUPT) if the digest differs: the caller
  * restarts or fails it. With the size still unknown the present prefix is the whole. */

@@ -12,6 +12,7 @@
 
 struct error;
 struct fetcher;
+struct hashing;
 struct tokens;
 
 struct fetcher_options {
@@ -22,6 +23,7 @@ struct fetcher_options {
     unsigned max_per_host;      /* connections to one host */
     unsigned max_per_blob;      /* transfers of one blob from one source at once; 0 as 1 */
     const char *user_agent;     /* "tranship/0.1.0" */
+    struct hashing *hashing;    /* hashes large blobs; NULL: the fetch thread does */
 };
 
 /* Makes and starts the thread. libcurl's environment (HTTP_PROXY, HTTPS_PROXY, NO_PROXY, ALL_PROXY

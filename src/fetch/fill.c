@@ -491,8 +491,6 @@ static void widen(struct timer *t)
         steer(p);
     if (is_worth_a_lane(p) && (p->lane_count == 0 || p->lane_age >= 1))
         widen_by_one(p);
-    if (p->lane_count > 0)
-        flow_catch_up(p->flow, CATCH_UP_SLICE);
     fetcher_set_timer(p->fetcher, t, WIDEN_MS);
 }
 
@@ -702,12 +700,12 @@ static void next_step(struct timer *t)
             blob_ask(p, offset, end);
         return; /* who is still at it will call again */
     }
-    if (flow_catch_up(p->flow, CATCH_UP_SLICE))
-        fetcher_set_timer(p->fetcher, &p->step, 0);
-    else if (!is_missing || (is_open_ended && p->is_answered))
-        blob_finish(p);
-    else
+    if (is_missing && !(is_open_ended && p->is_answered))
         blob_ask(p, offset, part_end(p, offset));
+    else if (flow_catch_up(p->flow, CATCH_UP_SLICE))
+        fetcher_set_timer(p->fetcher, &p->step, 0);
+    else
+        blob_finish(p);
 }
 
 static void flush(struct timer *t)
@@ -724,6 +722,7 @@ static void open_flow(struct timer *t)
         blob_end(p, &e);
         return;
     }
+    flow_hash_beside(p->flow, fetcher_get_options(p->fetcher)->hashing);
     uint64_t offset, length = 0;
     p->had_leftover = flow_present(p->flow) > 0;
     p->is_promised = !flow_hole(p->flow, 0, &offset, &length) || length != UINT64_MAX;

@@ -8,3 +8,5 @@ unit_tests += test_flow
 test_flow_SOURCES = tests/unit/test_flow.c
 unit_tests += test_segments
 test_segments_SOURCES = tests/unit/test_segments.c
+unit_tests += test_hashing
+test_hashing_SOURCES = tests/unit/test_hashing.c

@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "base/thread.h"
 #include "cache/flow.h"
+#include "cache/hashing.h"
 #include "cache/store.h"
 
 enum { SIZE = 3 << 20 };
@@ -343,6 +344,111 @@ static void many_followers_read_the_same_bytes_while_they_come(void **state)
     flow_unref(f);
 }
 
+/* --- hashed beside ---------------------------------------------------------------------------- */
+
+enum { LARGE = 12 << 20, PIECE = 48 << 10 };
+
+struct large {
+    char *bytes;
+    struct hashing *hashing;
+    struct flow *flow;
+};
+
+static struct large begin_large(struct fixture *x)
+{
+    struct error e;
+    struct digest digest;
+    struct large l = {.bytes = malloc(LARGE)};
+    for (size_t i = 0; i < LARGE; i++)
+        l.bytes[i] = (char)(i * 2246822519u >> 11);
+    digest_of(DIGEST_SHA256, l.bytes, LARGE, &digest);
+    l.hashing = hashing_start(&e);
+    assert_non_null(l.hashing);
+    l.flow = flow_new(x->store, &digest, LARGE);
+    assert_int_equal(flow_open(l.flow, &e), 0);
+    flow_hash_beside(l.flow, l.hashing);
+    assert_int_equal(flow_set_size(l.flow, LARGE, &e), 0);
+    return l;
+}
+
+static void end_large(struct large *l)
+{
+    flow_unref(l->flow);
+    hashing_stop(l->hashing);
+    free(l->bytes);
+}
+
+static void write_part(struct large *l, size_t from, size_t end)
+{
+    struct error e;
+    for (size_t n; from < end; from += n) {
+        n = end - from < PIECE ? end - from : PIECE;
+        assert_int_equal(flow_write(l->flow, from, l->bytes + from, n, &e), 0);
+        flow_flush(l->flow);
+    }
+}
+
+static int finish_large(struct large *l, struct error *e)
+{
+    while (flow_catch_up(l->flow, 1 << 20))
+        ;
+    return flow_finish(l->flow, e);
+}
+
+static void a_large_blob_is_verified_whatever_the_order_it_came_in(void **state)
+{
+    struct error e;
+    for (int round = 0; round < 3; round++) {
+        struct large l = begin_large(*state);
+        size_t half = LARGE / 2 + 1;
+        if (round == 0) {
+            write_part(&l, 0, LARGE);
+        } else if (round == 1) {
+            write_part(&l, half, LARGE);
+            write_part(&l, 0, half);
+        } else { /* two lanes taking turns */
+            for (size_t at = 0; at < half; at += PIECE) {
+                write_part(&l, at, at + PIECE < half ? at + PIECE : half);
+                write_part(&l, half + at, half + at + PIECE < LARGE ? half + at + PIECE : LARGE);
+            }
+        }
+        assert_int_equal(finish_large(&l, &e), 0);
+        char *read = malloc(LARGE);
+        assert_int_equal(flow_read(l.flow, 0, read, LARGE, &e), LARGE);
+        assert_memory_equal(read, l.bytes, LARGE);
+        free(read);
+        store_partial_remove(((struct fixture *)*state)->store, flow_digest(l.flow));
+        end_large(&l);
+    }
+}
+
+static void a_large_blob_with_one_wrong_byte_is_not_verified_and_may_begin_anew(void **state)
+{
+    struct error e;
+    struct large l = begin_large(*state);
+    l.bytes[LARGE / 3] ^= 1;
+    write_part(&l, 0, LARGE);
+    assert_int_equal(finish_large(&l, &e), -1);
+    assert_int_equal(e.kind, ERR_CORRUPT);
+    l.bytes[LARGE / 3] ^= 1;
+    assert_true(flow_restart(l.flow));
+    write_part(&l, 0, LARGE);
+    assert_int_equal(finish_large(&l, &e), 0);
+    end_large(&l);
+}
+
+static void a_large_blob_begins_anew_or_fails_while_it_is_hashed(void **state)
+{
+    struct error e;
+    struct large l = begin_large(*state);
+    write_part(&l, 0, LARGE - 1);
+    assert_true(flow_restart(l.flow));
+    write_part(&l, 0, LARGE - 1);
+    error_set(&e, ERR_UPSTREAM, "gone");
+    flow_fail(l.flow, &e);
+    end_large(&l);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -359,6 +465,9 @@ int main(void)
         TEST(the_producer_learns_which_bytes_are_waited_for),
         TEST(an_empty_blob_is_verified_with_nothing_written),
         TEST(many_followers_read_the_same_bytes_while_they_come),
+        TEST(a_large_blob_is_verified_whatever_the_order_it_came_in),
+        TEST(a_large_blob_with_one_wrong_byte_is_not_verified_and_may_begin_anew),
+        TEST(a_large_blob_begins_anew_or_fails_while_it_is_hashed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
