@@ -1,67 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What is present is changed by the producer alone, under the mutex and after the bytes are in the
- * file, so a reader that sees a segment may read it without the lock.
- * The hash runs along the contiguous prefix. Of a small blob the producer computes it as bytes are
- * written, of a large one a thread beside it from the page cache; what is left at the end the
- * producer does himself, so that nobody ever waits for more than a chunk. Waiters are woken from a
+ * file, so a reader that sees a segment may read it without the lock. Waiters are woken from a
  * private list with no lock held. */
-#include "cache/flow.h"
-
 #include <inttypes.h>
-#include <stdatomic.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
-#include "base/error.h"
 #include "base/file.h"
 #include "base/metrics.h"
 #include "base/str.h"
-#include "base/thread.h"
-#include "cache/hashing.h"
-#include "cache/segments.h"
+#include "cache/flow_inside.h"
 #include "cache/store.h"
 
 enum {
     SAVE_EVERY_BYTES = 4 << 20,
     FLUSH_EVERY_MS = 2,
     WAKE_AT_BYTES = 256 << 10, /* this much news is worth a wake-up before FLUSH_EVERY_MS is over */
-    HASH_CHUNK = 256 << 10,
-    HASH_BESIDE_BYTES = 4 << 20, /* smaller blobs are not worth waking a thread */
-    HASH_AT_BYTES = 1 << 20,     /* nor is less of a large one */
-    HASH_TURN_BYTES = 4 << 20,   /* then it is another blob's turn */
-    RESERVE_BYTES = 16 << 20,    /* of disk, asked for at once */
-};
-
-STAILQ_HEAD(waiters, waiter);
-
-struct flow {
-    atomic_uint references;
-    struct store *store;
-    struct digest digest;
-    int fd;                 /* set by flow_open, before the first segment */
-    struct hasher *hasher;  /* whose hold is_hashing, or the producer once is_claimed */
-    struct hashing *beside; /* NULL: none */
-    struct hash_work work;
-    uint64_t unsaved;   /* producer: bytes written since the map was */
-    int64_t flushed_ms; /* producer */
-    bool is_dirty;      /* producer: news since the last flush */
-    uint64_t news;      /* producer: bytes of it */
-
-    struct mutex mutex; /* guards all below */
-    enum flow_state state;
-    bool has_size, was_read;
-    uint64_t size;
-    struct segments present;
-    uint64_t hashed;        /* prefix that went through the hasher */
-    bool is_waiting;        /* work: posted, or running; it holds a reference */
-    bool is_hashing;        /* the thread beside is at a chunk */
-    bool is_claimed;        /* the producer hashes the rest */
-    pthread_cond_t is_free; /* no longer is_hashing */
-    struct waiters waiters;
-    struct error error;
-    uint64_t taken_up; /* bytes that an earlier flow left */
-    int64_t began_ms;
+    GATHER_BYTES = 256 << 10,  /* of a large blob are written at once */
+    RESERVE_BYTES = 16 << 20,  /* of disk, asked for at once */
 };
 
 struct flow *flow_new(struct store *s, const struct digest *d, int64_t size_bytes)
@@ -98,6 +55,7 @@ void flow_unref(struct flow *f)
     mutex_fini(&f->mutex);
     pthread_cond_destroy(&f->is_free);
     segments_fini(&f->present);
+    free(f->gathered);
     free(f);
     metric_add(flows, -1);
 }
@@ -301,92 +259,6 @@ static void note_news(struct flow *f, uint64_t bytes)
         flow_save(f);
 }
 
-/* --- the hash ----------------------------------------------------------------------------------
- */
-
-static bool is_hashed_beside(const struct flow *f)
-{
-    return f->beside && f->has_size && f->size >= HASH_BESIDE_BYTES;
-}
-
-/* Whoever has the hasher hashes what is present next, at most a chunk. Returns what is left. */
-static uint64_t hash_chunk(struct flow *f, char *chunk)
-{
-    mutex_lock(&f->mutex);
-    uint64_t at = f->hashed, n = segments_from(&f->present, at);
-    mutex_unlock(&f->mutex);
-    if (n == 0)
-        return 0;
-    ssize_t got = file_read_some(f->fd, chunk, n < HASH_CHUNK ? (size_t)n : HASH_CHUNK, at, NULL);
-    if (got <= 0)
-        return 0; /* flow_finish will find the hash short of the end and fail */
-    hasher_update(f->hasher, chunk, (size_t)got);
-    MUTEX_HOLD(&f->mutex);
-    f->hashed = at + (uint64_t)got;
-    return segments_from(&f->present, f->hashed);
-}
-
-static bool hold_hasher(struct flow *f)
-{
-    MUTEX_HOLD(&f->mutex);
-    f->is_hashing = !f->is_claimed && f->state < FLOW_VERIFIED;
-    return f->is_hashing;
-}
-
-static void leave_hasher(struct flow *f)
-{
-    MUTEX_HOLD(&f->mutex);
-    f->is_hashing = false;
-    pthread_cond_signal(&f->is_free);
-}
-
-static void hash_beside(struct hash_work *w)
-{
-    struct flow *f = (struct flow *)((char *)w - offsetof(struct flow, work));
-    autofree char *chunk = alloc_array(HASH_CHUNK, 1);
-    uint64_t left = 1;
-    for (size_t done = 0; left > 0 && done < HASH_TURN_BYTES && hold_hasher(f);
-         done += HASH_CHUNK) {
-        left = hash_chunk(f, chunk);
-        leave_hasher(f);
-    }
-    mutex_lock(&f->mutex);
-    f->is_waiting = left >= HASH_AT_BYTES && !f->is_claimed && f->state < FLOW_VERIFIED;
-    bool is_to_go_on = f->is_waiting;
-    mutex_unlock(&f->mutex);
-    if (is_to_go_on)
-        hashing_post(f->beside, w);
-    else
-        flow_unref(f);
-}
-
-static void claim_hasher(struct flow *f)
-{
-    MUTEX_HOLD(&f->mutex);
-    f->is_claimed = true;
-    while (f->is_hashing)
-        mutex_wait(&f->mutex, &f->is_free, -1);
-}
-
-bool flow_catch_up(struct flow *f, size_t max)
-{
-    autofree char *chunk = alloc_array(HASH_CHUNK, 1);
-    claim_hasher(f);
-    uint64_t left = 1;
-    for (size_t done = 0; left > 0 && done < max; done += HASH_CHUNK)
-        left = hash_chunk(f, chunk);
-    return left > 0;
-}
-
-void flow_hash_beside(struct flow *f, struct hashing *h)
-{
-    f->beside = h;
-    f->work.run = hash_beside;
-}
-
-/* --- writing -----------------------------------------------------------------------------------
- */
-
 /* Writing into room that was asked for in large steps costs the file system half. A step is
  * reserved by whoever writes its first byte, so that what a broken transfer leaves unused stays
  * small. */
@@ -397,45 +269,73 @@ static void reserve(struct flow *f, uint64_t offset, uint64_t length)
         file_reserve(f->fd, step, f->size - step < RESERVE_BYTES ? f->size - step : RESERVE_BYTES);
 }
 
-static void add(struct flow *f, uint64_t offset, uint64_t length, bool is_hashed)
+static bool find_hole(struct flow *f, uint64_t from, uint64_t *offset, uint64_t *length)
 {
-    mutex_lock(&f->mutex);
-    segments_add(&f->present, offset, offset + length);
-    if (is_hashed)
-        f->hashed += length;
-    bool is_work = is_hashed_beside(f) && !f->is_waiting && !f->is_claimed &&
-                   segments_from(&f->present, f->hashed) >= HASH_AT_BYTES;
-    f->is_waiting |= is_work;
-    mutex_unlock(&f->mutex);
-    if (is_work) {
-        flow_ref(f);
-        hashing_post(f->beside, &f->work);
-    }
+    MUTEX_HOLD(&f->mutex);
+    return segments_hole(&f->present, from, f->has_size ? f->size : UINT64_MAX, offset, length);
 }
 
-int flow_write(struct flow *f, uint64_t offset, const void *bytes, size_t length, struct error *e)
+static int put(struct flow *f, uint64_t offset, const char *bytes, size_t length, struct error *e)
 {
-    const char *from = bytes;
     uint64_t end = offset + length;
-    if (f->has_size && end > f->size)
-        return error_set(e, ERR_CORRUPT, "more bytes came than the %" PRIu64 " promised", f->size);
     while (offset < end) {
         uint64_t hole, room;
-        if (!flow_hole(f, offset, &hole, &room) || hole >= end)
+        if (!find_hole(f, offset, &hole, &room) || hole >= end)
             return 0;
         size_t n = (size_t)(end - hole < room ? end - hole : room);
-        const char *at = from + length - (end - hole);
+        const char *at = bytes + length - (end - hole);
         reserve(f, hole, n);
         if (file_write_all(f->fd, at, n, hole, e) < 0)
             return -1;
-        bool is_hashed = !is_hashed_beside(f) && hole == f->hashed;
-        if (is_hashed)
-            hasher_update(f->hasher, at, n);
-        add(f, hole, n, is_hashed);
+        flow_hash_bytes(f, at, n, hole);
+        mutex_lock(&f->mutex);
+        segments_add(&f->present, hole, hole + n);
+        mutex_unlock(&f->mutex);
+        flow_hash_news(f);
         note_news(f, n);
         offset = hole + n;
     }
     return 0;
+}
+
+static int write_out(struct flow *f, struct error *e)
+{
+    if (f->gathered_bytes == 0)
+        return 0;
+    if (put(f, f->gathered_at, f->gathered, f->gathered_bytes, e) < 0)
+        return -1;
+    f->gathered_bytes = 0;
+    return 0;
+}
+
+/* libcurl hands over 16 KiB at a time; the file system takes 256 in half the time of 16 times 16.
+ */
+static int gather(struct flow *f, uint64_t offset, const char *bytes, size_t length,
+                  struct error *e)
+{
+    if (!f->gathered)
+        f->gathered = alloc_array(GATHER_BYTES, 1);
+    for (size_t n; length > 0; offset += n, bytes += n, length -= n) {
+        if (offset != f->gathered_at + f->gathered_bytes && write_out(f, e) < 0)
+            return -1;
+        if (f->gathered_bytes == 0)
+            f->gathered_at = offset;
+        size_t room = GATHER_BYTES - (size_t)(offset % GATHER_BYTES);
+        n = length < room ? length : room;
+        memcpy(f->gathered + f->gathered_bytes, bytes, n);
+        f->gathered_bytes += n;
+        if (n == room && write_out(f, e) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+int flow_write(struct flow *f, uint64_t offset, const void *bytes, size_t length, struct error *e)
+{
+    if (f->has_size && offset + length > f->size)
+        return error_set(e, ERR_CORRUPT, "more bytes came than the %" PRIu64 " promised", f->size);
+    return flow_is_large(f) ? gather(f, offset, bytes, length, e)
+                            : put(f, offset, bytes, length, e);
 }
 
 bool flow_wanted(struct flow *f, uint64_t after, uint64_t *offset)
@@ -458,23 +358,25 @@ uint64_t flow_known_size(struct flow *f)
 
 bool flow_hole(struct flow *f, uint64_t from, uint64_t *offset, uint64_t *length)
 {
-    MUTEX_HOLD(&f->mutex);
-    return segments_hole(&f->present, from, f->has_size ? f->size : UINT64_MAX, offset, length);
+    (void)write_out(f, NULL); /* what cannot be written is missing, and whoever brings it is told */
+    return find_hole(f, from, offset, length);
 }
 
 int flow_flush(struct flow *f)
 {
-    if (!f->is_dirty)
+    if (!f->is_dirty && f->gathered_bytes == 0)
         return -1;
     int64_t now = clock_mono_ms();
     int64_t due = f->flushed_ms + FLUSH_EVERY_MS;
     if (f->news < WAKE_AT_BYTES && now < due)
         return (int)(due - now);
+    if (now >= due)
+        (void)write_out(f, NULL); /* what cannot be written is tried again with the next bytes */
     f->flushed_ms = now;
     f->is_dirty = false;
     f->news = 0;
     wake_those_with_news(f);
-    return -1;
+    return f->gathered_bytes > 0 ? FLUSH_EVERY_MS : -1;
 }
 
 static void end_as(struct flow *f, enum flow_state state, const struct error *why)
@@ -491,7 +393,7 @@ int flow_finish(struct flow *f, struct error *e)
 {
     struct digest found;
     char text[DIGEST_TEXT_MAX];
-    claim_hasher(f);
+    flow_hash_claim(f);
     mutex_lock(&f->mutex);
     if (!f->has_size) {
         f->has_size = true;
@@ -526,8 +428,10 @@ void flow_fail(struct flow *f, const struct error *why)
         return;
     if (why->kind == ERR_CORRUPT)
         store_partial_remove(f->store, &f->digest);
-    else if (f->fd >= 0)
+    else if (f->fd >= 0) {
+        (void)write_out(f, NULL);
         flow_save(f);
+    }
     metric_add(flows_failed_total, 1);
     end_as(f, FLOW_FAILED, why);
 }
@@ -545,7 +449,8 @@ bool flow_restart(struct flow *f)
     mutex_unlock(&f->mutex);
     if (!may)
         return false;
-    claim_hasher(f);
+    flow_hash_claim(f);
+    f->gathered_bytes = 0;
     if (ftruncate(f->fd, 0) < 0)
         return false;
     hasher_reset(f->hasher);

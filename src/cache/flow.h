@@ -71,8 +71,9 @@ int flow_set_size(struct flow *f, uint64_t size_bytes, struct error *e);
 bool flow_wanted(struct flow *f, uint64_t after, uint64_t *offset);
 /* As promised, taken up or stated so far; UINT64_MAX: not known. */
 uint64_t flow_known_size(struct flow *f);
-/* Bytes at their place; those already present are not written again. Refused: beyond the size
- * (ERR_CORRUPT), disk errors. */
+/* Bytes at their place; those already present are not written again. Of a large blob they are
+ * gathered, and in the file only after a further one, flow_flush or flow_hole. Refused: beyond the
+ * size (ERR_CORRUPT), disk errors. */
 int flow_write(struct flow *f, uint64_t offset, const void *bytes, size_t length, struct error *e);
 /* The first hole at or after from: false if nothing is missing there. *length is UINT64_MAX while
  * the size is unknown. */
@@ -82,9 +83,10 @@ bool flow_hole(struct flow *f, uint64_t from, uint64_t *offset, uint64_t *length
 int flow_flush(struct flow *f);
 /* Large blobs are hashed by that thread, which outlives the flow, from now on. */
 void flow_hash_beside(struct flow *f, struct hashing *h);
-/* All is here: hashes up to max bytes of what was not hashed yet. true if more is left. Waits for
- * the thread beside, which leaves the rest to the producer, a chunk at most. */
-bool flow_catch_up(struct flow *f, size_t max);
+/* Once flow_hole says that all is here: hashes up to max bytes of what was not hashed yet. true if
+ * more is left. Waits for the thread beside, which leaves the rest to the producer, a chunk at
+ * most. */
+bool flow_hash_rest(struct flow *f, size_t max);
 /* All is present and hashed: VERIFIED (0), or -1 (ERR_CORRUPT) if the digest differs: the caller
  * restarts or fails it. With the size still unknown the present prefix is the whole. */
 int flow_finish(struct flow *f, struct error *e);

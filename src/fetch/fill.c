@@ -702,7 +702,7 @@ static void next_step(struct timer *t)
     }
     if (is_missing && !(is_open_ended && p->is_answered))
         blob_ask(p, offset, part_end(p, offset));
-    else if (flow_catch_up(p->flow, CATCH_UP_SLICE))
+    else if (flow_hash_rest(p->flow, CATCH_UP_SLICE))
         fetcher_set_timer(p->fetcher, &p->step, 0);
     else
         blob_finish(p);

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What flow.c and flow_hash.c share. Inside of cache/. */
+#ifndef CACHE_FLOW_INSIDE_H
+#define CACHE_FLOW_INSIDE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/error.h"
+#include "base/thread.h"
+#include "cache/flow.h"
+#include "cache/hashing.h"
+#include "cache/segments.h"
+
+enum { LARGE_BYTES = 4 << 20 }; /* smaller blobs are hashed and written as they come */
+
+STAILQ_HEAD(waiters, waiter);
+
+struct flow {
+    atomic_uint references;
+    struct store *store;
+    struct digest digest;
+    int fd;                 /* set by flow_open, before the first segment */
+    struct hasher *hasher;  /* whose hold is_hashing, or the producer once is_claimed */
+    struct hashing *beside; /* NULL: none */
+    struct hash_work work;
+    char *gathered; /* producer: bytes that are not written yet, */
+    uint64_t gathered_at;
+    size_t gathered_bytes;
+    uint64_t unsaved;   /* producer: bytes written since the map was */
+    int64_t flushed_ms; /* producer */
+    bool is_dirty;      /* producer: news since the last flush */
+    uint64_t news;      /* producer: bytes of it */
+
+    struct mutex mutex; /* guards all below */
+    enum flow_state state;
+    bool has_size, was_read;
+    uint64_t size;
+    struct segments present;
+    uint64_t hashed;        /* prefix that went through the hasher */
+    bool is_waiting;        /* work: posted, or running; it holds a reference */
+    bool is_hashing;        /* the thread beside is at a chunk */
+    bool is_claimed;        /* the producer hashes the rest */
+    pthread_cond_t is_free; /* no longer is_hashing */
+    struct waiters waiters;
+    struct error error;
+    uint64_t taken_up; /* bytes that an earlier flow left */
+    int64_t began_ms;
+};
+
+static inline bool flow_is_large(const struct flow *f)
+{
+    return f->has_size && f->size >= LARGE_BYTES;
+}
+
+/* --- the hash, for the producer --------------------------------------------------------------- */
+/* Bytes on their way to the file: hashed now if it is their turn and nobody hashes beside. */
+void flow_hash_bytes(struct flow *f, const void *bytes, size_t length, uint64_t offset);
+void flow_hash_news(struct flow *f); /* more is present: work for who hashes beside */
+/* The hasher is the producer's, until he takes is_claimed back. Waits for a chunk at most. */
+void flow_hash_claim(struct flow *f);
+
+#endif
