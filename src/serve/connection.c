@@ -14,8 +14,7 @@ enum { IDLE_MS = 1000, PAGE = 4096 };
 
 void connection_init(struct connection *c, int fd, int64_t now_ms, int64_t due_ms)
 {
-    *c = (struct connection){
-        .fd = fd, .due_ms = due_ms, .idle_since_ms = now_ms, .is_settled = true};
+    *c = (struct connection){.fd = fd, .due_ms = due_ms, .idle_since_ms = now_ms};
 }
 
 /* The buffer is a mapping of its own, and a request's line stands at its very beginning. Where that
@@ -31,7 +30,6 @@ void connection_end_request(struct connection *c, int64_t now_ms, int64_t due_ms
 {
     c->due_ms = due_ms;
     c->idle_since_ms = now_ms;
-    c->is_settled = false;
 }
 
 bool connection_is_over_rate(struct connection *c, unsigned most, int64_t now_ms)
@@ -65,10 +63,13 @@ bool connection_shut(struct connection *c)
     return true;
 }
 
-static void give_back(char *buffer, size_t bytes)
+void connection_give_back(const struct connection *c, size_t bytes)
 {
     static const char zeros[PAGE];
+    char *buffer = c->buffer;
     size_t first = 0, at = 0;
+    if (!buffer || sysconf(_SC_PAGESIZE) != PAGE)
+        return;
     for (; at + PAGE <= bytes; at += PAGE) {
         if (memcmp(buffer + at, zeros, PAGE) == 0)
             continue;
@@ -80,16 +81,9 @@ static void give_back(char *buffer, size_t bytes)
         madvise(buffer + first, at - first, MADV_DONTNEED);
 }
 
-void connection_settle(struct connection *c, size_t buffer_bytes, int64_t now_ms)
+void connection_settle(struct connection *c, int64_t now_ms)
 {
     char byte;
-    if (!connection_is_idle(c, now_ms))
-        return;
-    if (recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
+    if (connection_is_idle(c, now_ms) && recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
         connection_shut(c);
-    if (c->is_settled)
-        return;
-    c->is_settled = true;
-    if (c->buffer && sysconf(_SC_PAGESIZE) == PAGE)
-        give_back(c->buffer, buffer_bytes);
 }

@@ -12,12 +12,13 @@
 
 struct connection {
     TAILQ_ENTRY(connection) next; /* its worker's */
-    int fd;                       /* libmicrohttpd's, which closes it */
+    TAILQ_ENTRY(connection) next_used;
+    bool is_used; /* idle, and its buffer full of zeros: in its worker's list of those */
+    int fd;       /* libmicrohttpd's, which closes it */
     enum { CERTIFICATE_UNSEEN, CERTIFICATE_GOOD, CERTIFICATE_NONE } certificate;
     /* private */
     int64_t due_ms;        /* the next whole request; INT64_MAX while one is under way */
     int64_t idle_since_ms; /* the start, or the last answer */
-    bool is_settled;       /* its buffer was given back, or never used */
     bool is_shut;
     int64_t rate_second;
     unsigned rate_count;
@@ -43,10 +44,11 @@ bool connection_is_idle(const struct connection *c, int64_t now_ms);
  * end and cleans up. */
 bool connection_shut(struct connection *c);
 /* For a connection that has waited for its next request for a second: shuts it if its client left
- * unnoticed, and, once, gives back the memory of its buffer (pages of it that hold only zeros; they
- * read as zeros again).
- * buffer_bytes: the size of that buffer. Called within the thread that runs its daemon, between two
- * rounds. */
-void connection_settle(struct connection *c, size_t buffer_bytes, int64_t now_ms);
+ * unnoticed. */
+void connection_settle(struct connection *c, int64_t now_ms);
+/* For one that waits for its next request: gives back the memory of its buffer of so many bytes
+ * (pages of it that hold only zeros; they read as zeros again). Called within the thread that runs
+ * its daemon, between two rounds. */
+void connection_give_back(const struct connection *c, size_t buffer_bytes);
 
 #endif

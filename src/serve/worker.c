@@ -31,11 +31,14 @@
 
 enum {
     TICK_MS = 1000,
+    GIVE_BACK_MS =
+        100, /* so long an idle connection keeps its buffer: who asks again soon needs it */
+    GIVEN_A_ROUND = 64,
     ACCEPTS_A_ROUND = 64,
     CROWDED_TICKS = 2, /* so that the other workers have seen it too */
     EVENTS = 16,
     POOL_OVERHEAD =
-        32 << 10, /* beside a request's headers: their table, and the answer's headers */
+        16 << 10, /* beside a request's headers: their table, and the answer's headers */
 };
 
 struct worker {
@@ -49,6 +52,7 @@ struct worker {
     size_t buffer_bytes;         /* of a connection */
     struct connection *arriving; /* while libmicrohttpd takes it over */
     TAILQ_HEAD(, connection) connections;
+    TAILQ_HEAD(, connection) used; /* idle ones that keep a buffer, the longest idle first */
     uint64_t next_id;
     int64_t next_tick_ms;
     unsigned crowded_ticks;
@@ -126,6 +130,32 @@ static void accept_some(struct worker *w, int listener)
     }
 }
 
+static void set_used(struct worker *w, struct connection *c, bool is_used)
+{
+    if (c->is_used == is_used)
+        return;
+    c->is_used = is_used;
+    if (is_used)
+        TAILQ_INSERT_TAIL(&w->used, c, next_used);
+    else
+        TAILQ_REMOVE(&w->used, c, next_used);
+}
+
+static int64_t give_back_in_ms(const struct worker *w, int64_t now_ms)
+{
+    const struct connection *c = TAILQ_FIRST(&w->used);
+    return c ? c->idle_since_ms + GIVE_BACK_MS - now_ms : INT64_MAX;
+}
+
+static void give_back(struct worker *w, int64_t now_ms)
+{
+    for (int i = 0; i < GIVEN_A_ROUND && give_back_in_ms(w, now_ms) <= 0; i++) {
+        struct connection *c = TAILQ_FIRST(&w->used);
+        set_used(w, c, false);
+        connection_give_back(c, w->buffer_bytes);
+    }
+}
+
 static void notify(void *cls, struct MHD_Connection *c, void **context,
                    enum MHD_ConnectionNotificationCode code)
 {
@@ -137,6 +167,7 @@ static void notify(void *cls, struct MHD_Connection *c, void **context,
         w->arriving = NULL;
         return;
     }
+    set_used(w, conn, false);
     TAILQ_REMOVE(&w->connections, conn, next);
     free(conn);
     *context = NULL;
@@ -154,7 +185,7 @@ static void tick(struct worker *w, int64_t now_ms)
     TAILQ_FOREACH(c, &w->connections, next)
     {
         if (!connection_is_late(c, now_ms) && !(is_crowded && connection_is_idle(c, now_ms)))
-            connection_settle(c, w->buffer_bytes, now_ms);
+            connection_settle(c, now_ms);
         else if (connection_shut(c))
             metric_add(connections_dropped_total, 1);
     }
@@ -221,6 +252,7 @@ static enum MHD_Result handle(void *cls, struct MHD_Connection *c, const char *u
     if (r)
         return request_answer(r, url);
     struct connection *conn = connection_of(c);
+    set_used(w, conn, false);
     connection_begin_request(conn, method, url);
     __atomic_store_n(&w->busy, w->busy + 1, __ATOMIC_RELAXED);
     *state = r = request_new(c, &w->desk, w->next_id++, method, url);
@@ -234,8 +266,10 @@ static void completed(void *cls, struct MHD_Connection *c, void **state,
     struct worker *w = cls;
     if (!*state)
         return;
+    struct connection *conn = connection_of(c);
     int64_t now_ms = clock_mono_ms();
-    connection_end_request(connection_of(c), now_ms, now_ms + w->hall->options->request_timeout_ms);
+    connection_end_request(conn, now_ms, now_ms + w->hall->options->request_timeout_ms);
+    set_used(w, conn, true);
     request_end(*state, code == MHD_REQUEST_TERMINATED_COMPLETED_OK);
     *state = NULL;
     __atomic_store_n(&w->busy, w->busy - 1, __ATOMIC_RELAXED);
@@ -269,7 +303,9 @@ static void quiesce(struct worker *w)
 static int patience_ms(struct worker *w, int64_t now_ms)
 {
     MHD_UNSIGNED_LONG_LONG ms;
-    int64_t left = w->next_tick_ms > now_ms ? w->next_tick_ms - now_ms : 0;
+    int64_t left = w->next_tick_ms - now_ms, give_back_ms = give_back_in_ms(w, now_ms);
+    left = left < give_back_ms ? left : give_back_ms;
+    left = left > 0 ? left : 0;
     if (MHD_get_timeout(w->daemon, &ms) == MHD_YES && (int64_t)ms < left)
         left = (int64_t)ms;
     return (int)left;
@@ -297,6 +333,7 @@ static void *run(void *cls)
             quiesce(w);
         }
         now_ms = clock_mono_ms();
+        give_back(w, now_ms);
         if (now_ms >= w->next_tick_ms)
             tick(w, now_ms);
     }
@@ -386,6 +423,7 @@ struct worker *worker_start(struct hall *h, const struct desk *d, const int *soc
     memcpy(w->sockets, sockets, count * sizeof *sockets);
     w->socket_count = count;
     TAILQ_INIT(&w->connections);
+    TAILQ_INIT(&w->used);
     mutex_init(&w->mutex, RANK_CONNECTIONS);
     cond_init(&w->closed);
     if (getrandom(&w->next_id, sizeof w->next_id, 0) < 0)

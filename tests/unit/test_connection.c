@@ -109,14 +109,12 @@ static void the_rate_counts_within_one_second(void **state)
     assert_false(connection_is_over_rate(&p->c, 3, 8000));
 }
 
-static void an_idle_buffer_is_given_back_after_a_second_and_not_before(void **state)
+static void an_idle_buffer_is_given_back(void **state)
 {
     struct pair *p = *state;
     answer_one(p, 1000);
     assert_int_equal(resident(p), PAGES);
-    connection_settle(&p->c, BYTES, 1999);
-    assert_int_equal(resident(p), PAGES);
-    connection_settle(&p->c, BYTES, 2000);
+    connection_give_back(&p->c, BYTES);
     assert_int_equal(resident(p), 0);
     assert_int_equal(p->buffer[BYTES - 1], 0);
 }
@@ -127,19 +125,10 @@ static void what_holds_a_byte_of_the_next_request_is_kept(void **state)
     answer_one(p, 1000);
     p->buffer[0] = 'G';
     p->buffer[5 * PAGE + 17] = 'x';
-    connection_settle(&p->c, BYTES, 2000);
+    connection_give_back(&p->c, BYTES);
     assert_int_equal(p->buffer[0], 'G');
     assert_int_equal(p->buffer[5 * PAGE + 17], 'x');
     assert_int_equal(resident(p), 2);
-}
-
-static void nothing_is_given_back_while_a_request_is_under_way(void **state)
-{
-    struct pair *p = *state;
-    answer_one(p, 1000);
-    connection_begin_request(&p->c, "GET", p->buffer + 4);
-    connection_settle(&p->c, BYTES, 9000);
-    assert_int_equal(resident(p), PAGES);
 }
 
 static void a_buffer_that_is_no_mapping_of_its_own_is_left_alone(void **state)
@@ -148,7 +137,7 @@ static void a_buffer_that_is_no_mapping_of_its_own_is_left_alone(void **state)
     connection_begin_request(&p->c, "GET", p->buffer + 4 + 16);
     memset(p->buffer, 0, BYTES);
     connection_end_request(&p->c, 1000, 1100);
-    connection_settle(&p->c, BYTES, 2000);
+    connection_give_back(&p->c, BYTES);
     assert_int_equal(resident(p), PAGES);
 }
 
@@ -156,11 +145,11 @@ static void a_client_that_left_unnoticed_is_shut(void **state)
 {
     struct pair *p = *state;
     answer_one(p, 1000);
-    connection_settle(&p->c, BYTES, 2000);
+    connection_settle(&p->c, 2000);
     assert_false(p->c.is_shut);
     answer_one(p, 3000);
     shutdown(p->theirs, SHUT_WR);
-    connection_settle(&p->c, BYTES, 4000);
+    connection_settle(&p->c, 4000);
     assert_true(p->c.is_shut);
 }
 
@@ -173,9 +162,8 @@ int main(void)
         WITH_PAIR(a_connection_is_idle_after_a_second_without_a_request),
         WITH_PAIR(a_connection_is_shut_once),
         WITH_PAIR(the_rate_counts_within_one_second),
-        WITH_PAIR(an_idle_buffer_is_given_back_after_a_second_and_not_before),
+        WITH_PAIR(an_idle_buffer_is_given_back),
         WITH_PAIR(what_holds_a_byte_of_the_next_request_is_kept),
-        WITH_PAIR(nothing_is_given_back_while_a_request_is_under_way),
         WITH_PAIR(a_buffer_that_is_no_mapping_of_its_own_is_left_alone),
         WITH_PAIR(a_client_that_left_unnoticed_is_shut),
     };
