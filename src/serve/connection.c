@@ -5,12 +5,34 @@
  * right while a connection waits for its next request. */
 #include "serve/connection.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
-enum { IDLE_MS = 1000, PAGE = 4096 };
+enum { IDLE_MS = 1000, PAGE = 4096, NEAR_BUFFER_BYTES = 512 << 10 };
+
+static bool is_near(const struct sockaddr *peer)
+{
+    const void *at = peer;
+    const struct sockaddr_in *v4 = at;
+    const struct sockaddr_in6 *v6 = at;
+    if (peer->sa_family == AF_INET)
+        return ntohl(v4->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+    return peer->sa_family == AF_INET6 &&
+           (IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr) ||
+            (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr) && v6->sin6_addr.s6_addr[12] == IN_LOOPBACKNET));
+}
+
+/* The kernel grows a send buffer to megabytes, for paths that are long. A path without length needs
+ * none of that: the pages would only leave the cache before the client reads them. */
+void connection_fit(int fd, const struct sockaddr *peer)
+{
+    const int bytes = NEAR_BUFFER_BYTES;
+    if (is_near(peer))
+        (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+}
 
 void connection_init(struct connection *c, int fd, int64_t now_ms, int64_t due_ms)
 {

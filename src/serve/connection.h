@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/queue.h>
+#include <sys/socket.h>
 
 struct connection {
     TAILQ_ENTRY(connection) next; /* its worker's */
@@ -25,6 +26,8 @@ struct connection {
     char *buffer; /* where libmicrohttpd's buffer begins, if known */
 };
 
+/* Of a client on this machine: keeps what is on its way to it within the processor's cache. */
+void connection_fit(int fd, const struct sockaddr *peer);
 /* The first whole request is due by due_ms. */
 void connection_init(struct connection *c, int fd, int64_t now_ms, int64_t due_ms);
 

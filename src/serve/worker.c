@@ -98,6 +98,7 @@ static void arrive(struct worker *w, int fd, const struct sockaddr *at, socklen_
     TAILQ_INSERT_TAIL(&w->connections, c, next);
     metric_add(connections_total, 1);
     metric_add(connections, 1);
+    connection_fit(fd, at);
     MHD_add_connection(w->daemon, fd, at, length);
     if (!w->arriving)
         return;

@@ -7,6 +7,8 @@
 
 #include <cmocka.h>
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -153,6 +155,41 @@ static void a_client_that_left_unnoticed_is_shut(void **state)
     assert_true(p->c.is_shut);
 }
 
+static int send_buffer_after_fit(int family, const char *peer)
+{
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } at = {.any.sa_family = (sa_family_t)family};
+    int bytes, fd = socket(AF_INET, SOCK_STREAM, 0);
+    socklen_t length = sizeof bytes;
+    assert_int_equal(
+        inet_pton(family, peer, family == AF_INET ? (void *)&at.v4.sin_addr : &at.v6.sin6_addr), 1);
+    connection_fit(fd, &at.any);
+    assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, &length), 0);
+    close(fd);
+    return bytes;
+}
+
+static void only_a_client_on_this_machine_has_a_send_buffer_that_does_not_grow(void **state)
+{
+    (void)state;
+    int usual, near = send_buffer_after_fit(AF_INET, "127.0.0.1");
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    socklen_t length = sizeof usual;
+    assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &usual, &length), 0);
+    close(fd);
+    assert_int_not_equal(near, usual);
+    assert_int_equal(send_buffer_after_fit(AF_INET, "127.255.0.9"), near);
+    assert_int_equal(send_buffer_after_fit(AF_INET6, "::1"), near);
+    assert_int_equal(send_buffer_after_fit(AF_INET6, "::ffff:127.0.0.1"), near);
+    assert_int_equal(send_buffer_after_fit(AF_INET, "192.0.2.1"), usual);
+    assert_int_equal(send_buffer_after_fit(AF_INET, "126.0.0.1"), usual);
+    assert_int_equal(send_buffer_after_fit(AF_INET6, "2001:db8::1"), usual);
+    assert_int_equal(send_buffer_after_fit(AF_INET6, "::ffff:192.0.2.127"), usual);
+}
+
 #define WITH_PAIR(f) cmocka_unit_test_setup_teardown(f, make, unmake)
 
 int main(void)
@@ -166,6 +203,7 @@ int main(void)
         WITH_PAIR(what_holds_a_byte_of_the_next_request_is_kept),
         WITH_PAIR(a_buffer_that_is_no_mapping_of_its_own_is_left_alone),
         WITH_PAIR(a_client_that_left_unnoticed_is_shut),
+        cmocka_unit_test(only_a_client_on_this_machine_has_a_send_buffer_that_does_not_grow),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
