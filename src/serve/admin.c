@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What stands beside the registry API: the ping, health, metrics. Nothing here changes anything. */
+ * What stands beside the registry API: the ping and health. Nothing here changes anything. */
 #include "base/error.h"
 #include "base/log.h"
-#include "base/metrics.h"
 #include "base/str.h"
 #include "cache/index.h"
 #include "serve/reply.h"
@@ -44,9 +43,6 @@ enum MHD_Result admin_handle(struct request *r)
         return reply_text(r, 200, "text/plain", &body);
     case ROUTE_READYZ:
         return reply_ready(r);
-    case ROUTE_METRICS:
-        metrics_print(&body);
-        return reply_text(r, 200, "text/plain; version=0.0.4; charset=utf-8", &body);
     default:
         error_set(&e, ERR_NOT_FOUND,
                   "there is nothing at this path; the registry API begins at /v2/");
