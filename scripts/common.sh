@@ -51,14 +51,17 @@ all_installed() {
     dpkg-query -W -f='${Package}\n' | sort -u
 }
 
+# The units among the files that stdin lists: services, sockets and timers, without templates.
+units_among() {
+    sed -n 's#^\(/usr\)\{0,1\}/lib/systemd/system/\([^/@]*\.\(service\|socket\|timer\)\)$#\2#p' | sort -u
+}
+
 # Services of what just came must not start with the machine either. $1: what was installed before.
 disable_new_services() {
     command -v systemctl >/dev/null || return 0
-    all_installed | comm -13 "$1" - | xargs -r dpkg -L 2>/dev/null |
-        sed -n 's,^\(/usr\)\{0,1\}/lib/systemd/system/\([^/@]*\.\(service\|socket\|timer\)\)$,\2,p' | sort -u |
-        while read -r unit; do
-            as_root systemctl --quiet disable "$unit" 2>/dev/null </dev/null || true
-        done
+    all_installed | comm -13 "$1" - | xargs -r dpkg -L 2>/dev/null | units_among | while read -r unit; do
+        as_root systemctl --quiet disable "$unit" 2>/dev/null </dev/null || true
+    done
 }
 
 # install_packages KIND…: does nothing when all are there. Fails if one cannot be had.

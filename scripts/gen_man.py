@@ -85,8 +85,9 @@ def keys(table):
 
 def metrics():
     yield ".Bl -tag -width Ds"
-    for _, name, said in rows("base/metrics.def"):
-        yield f".It Li tranship_{name}\n{sentence(said)}"
+    for kind, name, *form, said in rows("base/metrics.def"):
+        labels = f"{{{form[1].replace(' ', ',')}}}" if form and form[1] else ""
+        yield f".It Li {'process' if kind == 'PROCESS' else 'tranship'}_{name}{labels}\n{sentence(said)}"
     yield ".El"
 
 

@@ -129,6 +129,14 @@ void index_reader_close(struct index_reader *r)
     free(r);
 }
 
+int index_check(struct index_reader *r, struct error *e)
+{
+    uint64_t ignored;
+    const struct digest any = {.algorithm = DIGEST_SHA256};
+    sql_forget_pages(&r->sql);
+    return index_find_blob(r, &any, &ignored, e) < 0 ? -1 : 0;
+}
+
 /* --- reading ---------------------------------------------------------------------------------- */
 
 int index_find_blob(struct index_reader *r, const struct digest *d, uint64_t *size_bytes,

@@ -27,6 +27,8 @@ void index_close(struct index *x); /* all readers closed before */
 
 struct index_reader *index_reader_open(struct index *x, struct error *e);
 void index_reader_close(struct index_reader *r);
+/* Can its file be read, now, and not out of memory? 0 or -1. */
+int index_check(struct index_reader *r, struct error *e);
 
 /* --- reading: 1 found, 0 absent, -1 failed ---------------------------------------------------- */
 int index_find_blob(struct index_reader *r, const struct digest *d, uint64_t *size_bytes,

@@ -135,6 +135,11 @@ static int open_handle(struct sql *s, const char *path, int flags, const char *s
     return sql_exec(s, settings, e);
 }
 
+void sql_forget_pages(struct sql *s)
+{
+    sqlite3_db_release_memory(s->handle);
+}
+
 static int prepare(struct sql *s, enum sql_name name)
 {
     if (s->statements[name])

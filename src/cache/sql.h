@@ -36,6 +36,7 @@ int sql_open_writer(struct sql *s, const char *path, struct error *e);
 int sql_open_reader(struct sql *s, const char *path, struct error *e);
 void sql_close(struct sql *s); /* a zeroed one is fine */
 int sql_exec(struct sql *s, const char *text, struct error *e);
+void sql_forget_pages(struct sql *s); /* what is read next is read from the file */
 int sql_run(struct sql *s, enum sql_name name,
             struct error *e);        /* a statement without parameters */
 void sql_rollback(struct sql *s);    /* if a transaction is open */

@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/metrics.h"
 #include "base/thread.h"
 #include "fetch/inside.h"
 #include "upstream/token.h"
@@ -28,7 +29,11 @@ static void wake(void *cls)
 
 bool fetcher_post(struct fetcher *f, struct call *c)
 {
-    return !fetcher_is_stopping(f) && mailbox_post(f->mailbox, &c->letter);
+    metric_add(fetch_queue, 1); /* before the letter can be taken, so that it is never negative */
+    if (!fetcher_is_stopping(f) && mailbox_post(f->mailbox, &c->letter))
+        return true;
+    metric_add(fetch_queue, -1);
+    return false;
 }
 
 bool fetcher_is_stopping(const struct fetcher *f)
@@ -106,6 +111,7 @@ static bool run_letters(struct fetcher *f)
     for (unsigned i = 0; i < LETTERS_A_ROUND; i++) {
         if (!(l = mailbox_take(f->mailbox, 0)))
             return false;
+        metric_add(fetch_queue, -1);
         struct call *c = (struct call *)l;
         c->run(c);
     }

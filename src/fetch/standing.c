@@ -12,6 +12,7 @@
 #include "base/metrics.h"
 #include "fetch/exchange.h"
 #include "fetch/fetcher.h"
+#include "upstream/account.h"
 #include "upstream/upstream.h"
 
 /* --- health and its log lines ----------------------------------------------------------------- */
@@ -28,12 +29,10 @@ static void note_change(const struct upstream *u, const struct source *s, bool w
     if (!is_pool(u) || h->is_out == was_out)
         return;
     if (h->is_out) {
-        metric_add(sources_out, 1);
         log_event(LOG_LEVEL_WARNING, "a source is left out", LOG_S("registry", u->registry),
                   LOG_S("upstream", s->url), LOG_S("reason", health_failure_name(h->why)),
                   LOG_I("for_ms", h->out_until_ms - clock_mono_ms()), LOG_S("error", why), LOG_END);
     } else {
-        metric_add(sources_out, -1);
         log_event(LOG_LEVEL_INFO, "a source is back", LOG_S("registry", u->registry),
                   LOG_S("upstream", s->url), LOG_END);
     }
@@ -43,7 +42,7 @@ void standing_fail(const struct upstream *u, struct source *s, enum health_failu
                    const char *why)
 {
     bool was_out = s->health.is_out;
-    metric_add(source_failures_total, 1);
+    count_add(&s->account->failures[how], 1);
     health_failed(&s->health, how, clock_mono_ms());
     note_change(u, s, was_out, why);
 }
@@ -52,6 +51,7 @@ static void note_limit(const struct upstream *u, struct source *s, const struct 
 {
     int64_t now_ms = clock_mono_ms();
     bool was_limited = now_ms < s->health.limited_until_ms;
+    count_add(&s->account->limits, 1);
     health_limited(&s->health, why->retry_after_s, now_ms);
     if (is_pool(u) && !was_limited)
         log_event(LOG_LEVEL_WARNING, "a source limits us", LOG_S("registry", u->registry),
@@ -63,7 +63,7 @@ void standing_blame(const struct upstream *u, struct source *s, bool is_sole,
                     const char *repository, const char *digest)
 {
     bool was_out = s->health.is_out;
-    metric_add(source_failures_total, 1);
+    count_add(&s->account->failures[HEALTH_WRONG], 1);
     if (is_pool(u) && (is_sole || s != upstream_origin(u)))
         log_event(LOG_LEVEL_ERROR, "a source sent wrong bytes and is set aside",
                   LOG_S("registry", u->registry), LOG_S("upstream", s->url),
@@ -116,15 +116,11 @@ void standing_sign(struct source *s, const struct head *head)
 {
     struct health *h = &s->health;
     health_sign(h, head->connect_ms, head->first_byte_ms, clock_mono_ms());
+    histogram_observe(&s->account->first_byte, head->first_byte_ms * 1000);
     if (head->rate_limit >= 0)
         h->rate_limit = head->rate_limit;
-    if (head->rate_remaining < 0)
-        return;
-    h->rate_remaining = head->rate_remaining;
-    if (!h->is_origin)
-        return;
-    metric_set(upstream_rate_limit, h->rate_limit);
-    metric_set(upstream_rate_remaining, h->rate_remaining);
+    if (head->rate_remaining >= 0)
+        h->rate_remaining = head->rate_remaining;
 }
 
 void standing_succeed(const struct upstream *u, struct source *s, const char *repository,

@@ -18,6 +18,7 @@
 #include "base/str.h"
 #include "fetch/inside.h"
 #include "fetch/proxy.h"
+#include "upstream/account.h"
 #include "upstream/upstream.h"
 
 enum {
@@ -196,6 +197,8 @@ static size_t on_body(char *at, size_t each, size_t count, void *cls)
     t->progress_ms = clock_mono_ms();
     t->received += length;
     metric_add(upstream_bytes_total, (int64_t)length);
+    if (t->request.source)
+        count_add(&t->request.source->account->bytes, (int64_t)length);
     if (!t->request.on_body)
         return t->received <= IGNORED_BODY_MAX ? length : 0;
     if (t->request.on_body(t->request.cls, at, length, &t->error) == 0)
@@ -434,6 +437,7 @@ struct transfer *transfer_start(struct fetcher *f, const struct transfer_request
     struct transfer *t = make(f, r, &o);
     TAILQ_INSERT_TAIL(&t->host->waiting, t, next);
     metric_add(transfers, 1);
+    metric_add(transfers_waiting, 1);
     transfer_begin_waiting(f);
     return t;
 }
@@ -448,6 +452,9 @@ static void begin(struct transfer *t)
     t->is_running = true;
     t->began_ms = t->progress_ms = clock_mono_ms();
     metric_add(upstream_requests_total, 1);
+    metric_add(transfers_waiting, -1);
+    if (t->request.source)
+        count_add(&t->request.source->account->requests, 1);
     fetcher_set_timer(f, &t->watch, f->options.connect_timeout_ms + f->options.header_timeout_ms);
     curl_multi_add_handle(f->multi, t->easy);
 }
@@ -480,6 +487,7 @@ void transfer_cancel(struct transfer *t)
         t->host->running--;
     } else {
         TAILQ_REMOVE(&t->host->waiting, t, next);
+        metric_add(transfers_waiting, -1);
     }
     host_release(f, t->host);
     curl_easy_cleanup(t->easy);

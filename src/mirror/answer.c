@@ -16,6 +16,13 @@ struct pending {
     STAILQ_HEAD(, waiter) waiters;
 };
 
+const char *answer_cache_name(enum cache_outcome cache)
+{
+    static const char *const names[] = {"hit",   "stored",    "collapsed", "revalidated",
+                                        "stale", "forwarded", "none"};
+    return names[cache];
+}
+
 struct answer *answer_new(void)
 {
     struct pending *p = alloc_zero(sizeof *p);

@@ -28,7 +28,8 @@ enum cache_outcome {
     CACHE_COLLAPSED,
     CACHE_REVALIDATED,
     CACHE_STALE,
-    CACHE_FORWARDED
+    CACHE_FORWARDED,
+    CACHE_NONE /* of no answer: an error, or a page that is not a registry's */
 };
 
 struct answer {
@@ -47,6 +48,8 @@ struct answer {
     struct survey *survey;
     struct error error;
 };
+
+const char *answer_cache_name(enum cache_outcome cache); /* "hit", for log and metrics */
 
 struct answer *answer_new(void);
 struct answer *answer_ref(struct answer *a);

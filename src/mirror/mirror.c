@@ -9,7 +9,6 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
-#include "base/metrics.h"
 #include "base/str.h"
 #include "cache/index.h"
 #include "fetch/survey.h"
@@ -71,7 +70,6 @@ static struct answer *content_answer(struct content *c, enum cache_outcome cache
     a->content = c;
     a->digest = c->digest;
     a->checked_at_ms = checked_at_ms;
-    metric_add(cache_hits_total, 1);
     return at_once(a);
 }
 

@@ -407,7 +407,7 @@ static void run(struct call *c)
     struct question *q = (struct question *)c;
     const struct ask *a = &q->ask;
     bool is_pool = a->upstream->source_count > 1;
-    metric_add(cache_misses_total, 1);
+    metric_add(questions_total, 1);
     if (a->kind == ASK_TAGS || a->kind == ASK_REFERRERS)
         ask_listing(q);
     else if (a->tag[0] && (q->held || a->is_head || is_pool))
@@ -529,7 +529,7 @@ struct flow *question_flow(struct mirror *m, struct upstream *u, const char *rep
     *joined = !begun;
     if (!flow || !begun)
         return flow;
-    metric_add(cache_misses_total, 1);
+    metric_add(questions_total, 1);
     struct fill *f = alloc_zero(sizeof *f);
     f->call.run = fill_run;
     f->mirror = m;

@@ -11,7 +11,6 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/error.h"
-#include "base/metrics.h"
 #include "base/str.h"
 #include "mirror/answer.h"
 #include "oci/problem.h"
@@ -33,6 +32,7 @@ static enum MHD_Result queue(struct request *r, unsigned status, struct MHD_Resp
     r->status = status;
     r->body_bytes = r->is_head ? 0 : body_bytes;
     r->has_reply = true;
+    r->answered_us = clock_mono_us();
     enum MHD_Result result = MHD_queue_response(r->connection, status, response);
     MHD_destroy_response(response);
     return result;
@@ -95,7 +95,6 @@ static void add_cache_headers(struct request *r, struct MHD_Response *response,
         break;
     case CACHE_COLLAPSED:
         snprintf(text, sizeof text, "tranship; fwd=uri-miss; collapsed");
-        metric_add(cache_collapsed_total, 1);
         break;
     case CACHE_FORWARDED:
         snprintf(text, sizeof text, "tranship; fwd=uri-miss");
@@ -109,12 +108,11 @@ static void add_cache_headers(struct request *r, struct MHD_Response *response,
                      a->upstream_status);
         else
             snprintf(text, sizeof text, "tranship; fwd=stale; detail=served-stale");
-        metric_add(cache_stale_total, 1);
+        break;
+    case CACHE_NONE:
         break;
     }
-    static const char *const words[] = {"hit",         "stored", "collapsed",
-                                        "revalidated", "stale",  "forwarded"};
-    r->cache = words[cache];
+    r->cache = cache;
     add(response, "Cache-Status", text);
     if (a->checked_at_ms > 0) {
         int64_t age_s = clock_wall_s() - a->checked_at_ms / 1000;

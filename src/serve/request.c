@@ -15,9 +15,9 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
-#include "base/metrics.h"
 #include "base/str.h"
 #include "serve/reply.h"
+#include "serve/tally.h"
 #include "upstream/upstream.h"
 
 /* Up to this size a blob is proven before its answer begins: an error then is an error, not a cut
@@ -88,11 +88,12 @@ struct request *request_new(struct MHD_Connection *c, const struct desk *d, uint
     r->connection = c;
     r->desk = d;
     r->began_us = clock_mono_us();
+    r->cache = CACHE_NONE;
     r->is_head = strcmp(method, "HEAD") == 0;
     r->target = slice_dup(slice_sub(slice_of(target), 0, 1024));
     snprintf(r->id, sizeof r->id, "%016llx", (unsigned long long)id);
     slice_copy(slice_sub(slice_of(method), 0, sizeof r->method - 1), r->method, sizeof r->method);
-    metric_add(requests_total, 1);
+    tally_begin(d->tally);
     return r;
 }
 
@@ -172,6 +173,8 @@ static enum MHD_Result dispatch(struct request *r)
         return status_handle(r);
     case ROUTE_CONTROL:
         return control_handle(r);
+    case ROUTE_METRICS:
+        return metrics_handle(r);
     case ROUTE_UPLOAD:
         return refuse(r, ERR_UNSUPPORTED, "this is a mirror: it takes no uploads");
     default:
@@ -190,19 +193,21 @@ enum MHD_Result request_answer(struct request *r, const char *target)
     return dispatch(r);
 }
 
-static void write_log(const struct request *r, bool is_whole)
+static void write_log(const struct request *r, bool is_whole, int64_t duration_us)
 {
     char digest[DIGEST_TEXT_MAX];
     const char *reference = r->route.tag[0] ? r->route.tag : NULL;
     if (!reference && r->route.digest.algorithm)
         reference = digest_print(&r->route.digest, digest);
-    bool was_asked = r->upstream && (r->error[0] || (r->cache && strcmp(r->cache, "hit") != 0));
+    bool was_asked =
+        r->upstream && (r->error[0] || (r->cache != CACHE_NONE && r->cache != CACHE_HIT));
     log_event(LOG_LEVEL_INFO, "request", LOG_S("id", r->id), LOG_S("method", r->method),
               LOG_S("path", r->target), LOG_S("kind", route_kind_name(r->route.kind)),
               LOG_S("registry", r->upstream ? r->upstream->registry : NULL),
               LOG_S("image", r->repository[0] ? r->repository : NULL),
-              LOG_S("reference", reference), LOG_I("status", r->status), LOG_S("cache", r->cache),
-              LOG_I("bytes", r->body_bytes), LOG_I("ms", (clock_mono_us() - r->began_us) / 1000),
+              LOG_S("reference", reference), LOG_I("status", r->status),
+              LOG_S("cache", r->cache == CACHE_NONE ? NULL : answer_cache_name(r->cache)),
+              LOG_I("bytes", r->body_bytes), LOG_I("ms", duration_us / 1000),
               LOG_S("upstream", was_asked ? upstream_origin(r->upstream)->url : NULL),
               LOG_S("error", r->error[0] ? r->error : NULL), LOG_S("end", is_whole ? NULL : "cut"),
               LOG_END);
@@ -210,11 +215,16 @@ static void write_log(const struct request *r, bool is_whole)
 
 void request_end(struct request *r, bool is_whole)
 {
-    if (r->status >= 400)
-        metric_add(request_errors_total, 1);
-    if (is_whole)
-        metric_add(served_bytes_total, (int64_t)r->body_bytes);
-    write_log(r, is_whole);
+    const struct tally_entry entry = {.route = r->route.kind,
+                                      .registry = r->upstream ? r->upstream->number : 0,
+                                      .cache = r->cache,
+                                      .status = r->status,
+                                      .body_bytes = r->body_bytes,
+                                      .is_whole = is_whole,
+                                      .first_byte_us = r->answered_us - r->began_us,
+                                      .duration_us = clock_mono_us() - r->began_us};
+    tally_end(r->desk->tally, &entry);
+    write_log(r, is_whole, entry.duration_us);
     if (r->answer)
         answer_unref(r->answer);
     str_fini(&r->body);

@@ -16,6 +16,8 @@
 
 struct error;
 struct index_reader;
+struct tallies;
+struct tally;
 struct upstreams;
 
 /* What the mirror says of itself. */
@@ -34,7 +36,9 @@ struct desk {
     const struct about *about;
     const bool *is_stopping; /* atomic */
     bool is_local;           /* behind the local door, where commands may change things */
-    int wake;                /* an eventfd: the worker looks at its connections */
+    struct tally *tally;     /* this worker's */
+    const struct tallies *tallies;
+    int wake; /* an eventfd: the worker looks at its connections */
 };
 
 /* Goes on with a suspended connection, in its worker's next round. Any thread; the caller has
@@ -47,7 +51,7 @@ struct request {
     char id[17];
     char method[16];
     char *target; /* as sent, query included after '?' only in the log's path */
-    int64_t began_us;
+    int64_t began_us, answered_us;
     struct route route;
     struct upstream *upstream;
     char repository[REPOSITORY_MAX + 1]; /* as the upstream names it */
@@ -62,7 +66,7 @@ struct request {
     /* for the log */
     unsigned status;
     uint64_t body_bytes;
-    const char *cache;
+    enum cache_outcome cache;
     char error[200];
 };
 
@@ -99,6 +103,7 @@ enum MHD_Result lists_handle(struct request *r);    /* lists.c */
 enum MHD_Result admin_handle(struct request *r);    /* admin.c */
 enum MHD_Result status_handle(struct request *r);   /* status.c */
 enum MHD_Result control_handle(struct request *r);  /* control.c */
+enum MHD_Result metrics_handle(struct request *r);  /* metrics_page.c */
 enum MHD_Result v2_answer_error(struct request *r); /* v2.c: r->answer's error */
 
 #endif

@@ -26,6 +26,7 @@ enum route_kind {
     ROUTE_METRICS,
     ROUTE_STATUS,  /* /api/status */
     ROUTE_CONTROL, /* /control/<verb>: commands, at the local door only */
+    ROUTE_KINDS    /* how many */
 };
 
 struct route {
@@ -40,6 +41,6 @@ struct route {
 
 /* 0, or -1 with ERR_NAME_INVALID, ERR_TAG_INVALID or ERR_DIGEST_INVALID. */
 int route_parse(struct slice target, struct route *out, struct error *e);
-const char *route_kind_name(enum route_kind kind); /* "manifest", for the log */
+const char *route_kind_name(enum route_kind kind); /* "manifest", for log and metrics */
 
 #endif

@@ -15,6 +15,7 @@
 #include "serve/access.h"
 #include "serve/listen.h"
 #include "serve/request.h"
+#include "serve/tally.h"
 #include "serve/tls.h"
 #include "serve/worker.h"
 
@@ -28,6 +29,7 @@ struct server {
     struct tls *tls;
     struct access **access; /* the one in force last; who is asking may still use those before */
     size_t access_count;
+    struct tallies *tallies;
     struct worker **workers;
     size_t worker_count;
     struct listen_address addresses[MAX_ADDRESSES];
@@ -78,6 +80,7 @@ static int add_worker(struct server *s, struct desk *d, struct index *x, struct 
         return -1;
     if (s->worker_count == 0)
         print_all(s); /* the ports are known now, and nobody asks yet */
+    d->tally = tallies_at(s->tallies, (unsigned)s->worker_count);
     d->reader = index_reader_open(x, e);
     struct worker *w = d->reader ? worker_start(&s->hall, d, sockets, s->address_count, e) : NULL;
     if (!w) {
@@ -96,6 +99,7 @@ static int open_local(struct server *s, struct desk *d, struct index *x, struct 
     if (fd < 0)
         return -1;
     d->is_local = true;
+    d->tally = tallies_at(s->tallies, s->options.threads);
     d->reader = index_reader_open(x, e);
     s->local = d->reader ? worker_start(&s->local_hall, d, &fd, 1, e) : NULL;
     if (s->local) {
@@ -154,8 +158,12 @@ struct server *server_start(const struct server_options *o, struct mirror *m, st
                               .started_at = clock_wall_s(),
                               .started_ms = clock_mono_ms(),
                               .addresses = s->printed};
-    struct desk d = {
-        .mirror = m, .upstreams = u, .about = &s->about, .is_stopping = &s->hall.is_stopping};
+    s->tallies = tallies_new(o->threads + 1); /* the last: of the local door */
+    struct desk d = {.mirror = m,
+                     .upstreams = u,
+                     .about = &s->about,
+                     .is_stopping = &s->hall.is_stopping,
+                     .tallies = s->tallies};
     int failed = load_rules(s, e);
     if (!failed)
         failed = resolve_all(s, e);
@@ -207,6 +215,7 @@ void server_stop(struct server *s)
     for (size_t i = 0; i < s->access_count; i++)
         access_free(s->access[i]);
     free(s->access);
+    tallies_free(s->tallies);
     free(s->workers);
     free(s);
 }

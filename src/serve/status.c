@@ -10,6 +10,7 @@
 #include "fetch/survey.h"
 #include "serve/reply.h"
 #include "serve/request.h"
+#include "serve/tally.h"
 
 enum { FLOWS_SHOWN = 256 };
 
@@ -39,27 +40,29 @@ static int add_held(struct index_reader *r, struct str *out, struct error *e)
     return 0;
 }
 
-static void add_traffic(struct str *out)
+static void add_traffic(const struct tallies *all, struct str *out)
 {
-    int64_t hits = metric_get(cache_hits_total), misses = metric_get(cache_misses_total),
-            collapsed = metric_get(cache_collapsed_total), asked = hits + misses + collapsed;
-    int64_t served = metric_get(served_bytes_total), fetched = metric_get(upstream_bytes_total);
+    struct tally_sum sum;
+    tallies_sum(all, &sum);
+    int64_t hits = sum.of_cache[CACHE_HIT],
+            misses = sum.of_cache[CACHE_STORED] + sum.of_cache[CACHE_FORWARDED],
+            asked = sum.requests - sum.of_cache[CACHE_NONE];
     json_write_open(out, "requests", '{');
-    json_write_number(out, "total", metric_get(requests_total));
-    json_write_number(out, "errors", metric_get(request_errors_total));
+    json_write_number(out, "total", sum.requests);
+    json_write_number(out, "errors", sum.errors);
     json_write_number(out, "hits", hits);
     json_write_number(out, "misses", misses);
-    json_write_number(out, "collapsed", collapsed);
-    json_write_number(out, "stale", metric_get(cache_stale_total));
+    json_write_number(out, "collapsed", sum.of_cache[CACHE_COLLAPSED]);
+    json_write_number(out, "stale", sum.of_cache[CACHE_STALE]);
     if (asked > 0)
         json_write_ratio(out, "hit_ratio", (double)hits / (double)asked);
     else
         json_write_text(out, "hit_ratio", NULL);
     json_write_close(out, '}');
     json_write_open(out, "bytes", '{');
-    json_write_number(out, "served", served);
-    json_write_number(out, "fetched", fetched);
-    json_write_number(out, "saved", served > fetched ? served - fetched : 0);
+    json_write_number(out, "served", sum.served_bytes);
+    json_write_number(out, "fetched", metric_get(upstream_bytes_total));
+    json_write_number(out, "saved", sum.saved_bytes);
     json_write_close(out, '}');
 }
 
@@ -67,6 +70,7 @@ static void add_load(struct str *out)
 {
     json_write_number(out, "connections", metric_get(connections));
     json_write_open(out, "queues", '{');
+    json_write_number(out, "fetch", metric_get(fetch_queue));
     json_write_number(out, "ledger", metric_get(ledger_queue));
     json_write_number(out, "transfers", metric_get(transfers));
     json_write_close(out, '}');
@@ -140,7 +144,7 @@ enum MHD_Result status_handle(struct request *r)
         str_fini(&out);
         return reply_error(r, &e);
     }
-    add_traffic(&out);
+    add_traffic(r->desk->tallies, &out);
     add_load(&out);
     add_registries(r->answer->survey, &out);
     json_write_open(&out, "flows", '[');

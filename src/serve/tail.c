@@ -82,8 +82,10 @@ static void done(void *cls)
     struct tail *t = cls;
     if (t->content)
         content_unref(t->content);
-    if (t->flow)
+    if (t->flow) {
+        metric_add(flow_readers, -1);
         flow_unref(t->flow);
+    }
     for (size_t i = 0; i < t->count; i++)
         free(t->pieces[i].text);
     free(t->pieces);
@@ -106,6 +108,8 @@ struct MHD_Response *tail_response(struct request *r, struct content *content, s
     t->desk = r->desk;
     t->content = content ? content_ref(content) : NULL;
     t->flow = flow ? flow_ref(flow) : NULL;
+    if (flow)
+        metric_add(flow_readers, 1);
     t->waiter.wake = wake;
     memcpy(t->id, r->id, sizeof t->id);
     t->pieces = alloc_array(2 * ranges->count + 2, sizeof *t->pieces);

@@ -27,6 +27,7 @@
 #include "serve/connection.h"
 #include "serve/request.h"
 #include "serve/server.h"
+#include "serve/tally.h"
 #include "serve/tls.h"
 
 enum {
@@ -58,7 +59,6 @@ struct worker {
     unsigned crowded_ticks;
     bool is_deaf; /* out of descriptors: accepts nothing until the next tick */
     struct access_memory *memory;
-    unsigned busy;          /* atomic */
     bool is_quiet, is_over; /* atomic: asked to quiesce, to end */
     struct mutex mutex;     /* guards has_closed */
     pthread_cond_t closed;
@@ -255,7 +255,6 @@ static enum MHD_Result handle(void *cls, struct MHD_Connection *c, const char *u
     struct connection *conn = connection_of(c);
     set_used(w, conn, false);
     connection_begin_request(conn, method, url);
-    __atomic_store_n(&w->busy, w->busy + 1, __ATOMIC_RELAXED);
     *state = r = request_new(c, &w->desk, w->next_id++, method, url);
     struct error objection;
     return request_admit(r, object(w, c, conn, url, &objection) < 0 ? &objection : NULL);
@@ -273,7 +272,6 @@ static void completed(void *cls, struct MHD_Connection *c, void **state,
     set_used(w, conn, true);
     request_end(*state, code == MHD_REQUEST_TERMINATED_COMPLETED_OK);
     *state = NULL;
-    __atomic_store_n(&w->busy, w->busy - 1, __ATOMIC_RELAXED);
 }
 
 /* Raw, so that an encoded slash is seen for what it is; decoded once, by us. */
@@ -454,7 +452,7 @@ void worker_quiesce(struct worker *w)
 
 unsigned worker_busy(const struct worker *w)
 {
-    return __atomic_load_n(&w->busy, __ATOMIC_RELAXED);
+    return tally_busy(w->desk.tally);
 }
 
 void worker_stop(struct worker *w)

@@ -34,6 +34,7 @@ enum health_failure {
     HEALTH_ERROR,   /* refused, cut, 5xx, a page, a certificate … */
     HEALTH_TIMEOUT, /* one of the real time-outs */
     HEALTH_WRONG,   /* bytes that are not what their digest says */
+    HEALTH_FAILURES /* how many kinds */
 };
 
 struct health_miss {

@@ -13,6 +13,7 @@
 #include "base/auto.h"
 #include "base/error.h"
 #include "oci/reference.h"
+#include "upstream/account.h"
 
 struct table {
     struct upstream **all; /* borrowed from the pool */
@@ -230,12 +231,14 @@ static int fill(struct upstream *new, const struct upstreams *u, const struct up
     upstream_origin(new)->token = copy_text(o->token);
     upstream_origin(new)->realms = copy_list(o->realms);
     new->allows_private = o->allows_private;
+    new->number = account_registry(new->registry);
     for (size_t i = 0; i < new->source_count; i++) {
         struct source_way *way = &new->sources[i].way;
         bool is_origin = i + 1 == new->source_count;
         health_init(&new->sources[i].health, is_origin);
         if (o->allows_private)
             new->sources[i].reach = ADDRESS_LINK_LOCAL;
+        new->sources[i].account = account_of(new->registry, new->sources[i].url, is_origin);
         way->proxy = copy_text(o->way.proxy);
         way->ca_file = copy_text(o->way.ca_file);
         way->client_certificate = is_origin ? copy_text(o->way.client_certificate) : NULL;

@@ -14,6 +14,7 @@
 #include "oci/challenge.h"
 #include "upstream/health.h"
 
+struct account;
 struct error;
 
 enum { SOURCES_MAX = 32 }; /* of one registry */
@@ -34,9 +35,10 @@ struct source {
     char url[512];  /* scheme://host[:port][/prefix], no trailing slash */
     char *username; /* NULL: anonymous */
     char *password;
-    char **realms;         /* hosts that may have them too; NULL-ended; may be NULL */
-    char *token;           /* sent as it is, in the place of a user; NULL: none */
-    struct source_way way; /* owned strings */
+    char **realms;           /* hosts that may have them too; NULL-ended; may be NULL */
+    char *token;             /* sent as it is, in the place of a user; NULL: none */
+    struct source_way way;   /* owned strings */
+    struct account *account; /* what is counted of it */
     /* below: the fetch thread's */
     /* how far in its redirects and realms may lead: where it lives itself, or where it may */
     enum address_range reach;
@@ -47,6 +49,7 @@ struct source {
 
 struct upstream {
     char registry[256];     /* canonical name: "docker.io" */
+    unsigned number;        /* of that name, see account_registry */
     struct source *sources; /* in the order of preference: the mirrors, the origin last */
     size_t source_count;    /* at least 1 */
     bool resolves_anywhere; /* tags: mirrors are asked like for digests; otherwise the origin first

@@ -64,6 +64,18 @@ def at_once(check, cases):
         raise next(iter(failures.values()))
 
 
+def metrics_of(page):
+    found = {}
+    for line in page.splitlines():
+        if line.startswith("#"):
+            continue
+        name, labels, value = re.fullmatch(r"(\w+)(?:\{(.*)\})? (\S+)", line).groups()
+        key = name, tuple(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', labels or ""))
+        assert key not in found, f"{line}: twice on the page"
+        found[key] = float(value) if "." in value else int(value)
+    return found
+
+
 class Tranship:
     """One run of `tranship serve` on a data folder. options: {"tag-ttl": "1s"}."""
 
@@ -186,9 +198,16 @@ class Tranship:
     def blob(self, name, digest, headers=()):
         return self.get(f"/v2/{name}/blobs/{digest}", headers)
 
-    def metric(self, name):
-        found = re.search(rf"(?m)^tranship_{name} (-?\d+)$", self.get("/metrics").body.decode())
-        return int(found[1])
+    def metrics(self):
+        """{(name, ((label, value), …)): number} of the page, labels in its order."""
+        return metrics_of(self.get("/metrics").body.decode())
+
+    def metric(self, name, **labels):
+        """The sum over all series of that name with those labels, of which there is one at least."""
+        found = [n for (full, has), n in self.metrics().items()
+                 if full == f"tranship_{name}" and labels.items() <= dict(has).items()]
+        assert found, f"no {name} with {labels}"
+        return sum(found)
 
     def wait_tag(self, name, tag, digest, seconds=20):
         """Until that tag is known to mean that digest."""

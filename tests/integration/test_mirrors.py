@@ -340,7 +340,8 @@ def test_a_limit_of_all_is_told_only_with_nothing_held(pool, start):
 def test_rate_limit_headers_of_the_origin_are_shown(pool, front):
     pool.origin.fault("registry HEAD", headers={"RateLimit-Limit": "100;w=21600", "RateLimit-Remaining": "76;w=21600"})
     front.manifest(NAME, "latest")
-    assert front.metric("upstream_rate_limit") == 100 and front.metric("upstream_rate_remaining") == 76
+    assert front.metric("source_rate_limit", role="origin") == 100
+    assert front.metric("source_rate_remaining", role="origin", source=pool.origin.url) == 76
 
 
 # --- the origin is gone -------------------------------------------------------------------------------------------------

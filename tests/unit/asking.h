@@ -19,6 +19,7 @@
 #include "fetch/exchange.h"
 #include "fetch/fetcher.h"
 #include "scripted.h"
+#include "upstream/account.h"
 #include "upstream/upstream.h"
 
 static struct scripted server;
@@ -45,6 +46,7 @@ static void begin_with(struct scripted_step *steps, struct fetcher_options o)
     memset(&source, 0, sizeof source);
     snprintf(source.url, sizeof source.url, "http://127.0.0.1:%u", server.ports[0]);
     source.reach = ADDRESS_PRIVATE;
+    source.account = account_of("test", source.url, true);
 }
 
 static void begin(struct scripted_step *steps)

@@ -6,3 +6,5 @@ unit_tests += test_connection
 test_connection_SOURCES = tests/unit/test_connection.c
 unit_tests += test_access
 test_access_SOURCES = tests/unit/test_access.c
+unit_tests += test_tally
+test_tally_SOURCES = tests/unit/test_tally.c

@@ -6,3 +6,5 @@ unit_tests += test_token
 test_token_SOURCES = tests/unit/test_token.c
 unit_tests += test_health
 test_health_SOURCES = tests/unit/test_health.c
+unit_tests += test_account
+test_account_SOURCES = tests/unit/test_account.c
