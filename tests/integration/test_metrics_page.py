@@ -125,6 +125,7 @@ def test_a_client_that_leaves_before_its_answer_and_readers_of_a_blob_are_counte
         assert page["tranship_flows", ()] == 1 and page["tranship_requests_under_way", ()] == 3 and page["tranship_transfers", ()] == 1
         two.close()
         fault.release()
+        assert len(one.read(3_000_000)) == 3_000_000
         wait_until(lambda: by_labels(tranship.metrics(), "requests_total").get(("blob", "docker.io", "stored", "2xx")) == 1)
     page = settled(tranship)
     assert page["tranship_flow_readers", ()] == 0
