@@ -54,7 +54,7 @@ bool request_await_flow(struct request *r)
     uint64_t size;
     struct flow *f = r->answer->flow;
     bool is_ended = flow_state(f) >= FLOW_VERIFIED, has_size = flow_size(f, &size);
-    if (is_ended || (has_size && size > PROVEN_FIRST_BYTES))
+    if (is_ended || (has_size && size > PROVEN_FIRST_BYTES && flow_tell_size(f, &size)))
         return false;
     r->waiter.wake = wake;
     MHD_suspend_connection(r->connection);
