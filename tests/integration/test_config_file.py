@@ -269,6 +269,24 @@ def test_docker_login_s_file_is_understood(fake, begin, tmp_path, demo):
     assert "correct horse" not in mirror.stderr and auth not in mirror.stderr
 
 
+def test_a_token_of_a_password_that_was_changed_is_used_no_more(fake, begin, tmp_path, demo):
+    """The registry took the right to that image from us: at the next reload what the old password bought is worth nothing."""
+    secret = tmp_path / "hub.secret"
+    secret.write_text("horse staple")
+    secret.chmod(0o600)
+    fake.auth, fake.users = "bearer", {"me": "horse staple"}
+    mirror = begin(one_registry(fake.url, username="me", password_file=secret, tag_ttl="0s"))
+    assert mirror.manifest("demo", "latest").body == demo.manifest
+    for password, tokens in (("horse staple", 0), ("battery", 1), ("battery", 0)):
+        fake.users = {"me": password}
+        secret.write_text(password)
+        fake.forget()
+        reload(mirror)
+        assert mirror.manifest("demo", "latest").status == 200
+        assert len(fake.asked("token")) == tokens, password
+        assert password not in mirror.stderr
+
+
 @pytest.mark.parametrize("is_named_by_docker", [False, True])
 def test_a_credential_helper_is_asked_at_the_start_and_at_sighup(fake, begin, tmp_path, helper, demo, is_named_by_docker):
     fake.auth, fake.users = "basic", {"me": "correct horse"}
