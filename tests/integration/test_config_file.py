@@ -14,7 +14,7 @@ import images
 import pytest
 from fake_registry import FakeRegistry
 from test_connections import is_instrumented
-from harness import TOP, Tranship, binary, clean_environment, code_of, message_of, wait_until
+from harness import TOP, Tranship, binary, clean_environment, code_of, held_by, message_of, reload, wait_until
 
 DATA = images.random_bytes(3_000_000, "config")
 
@@ -72,15 +72,6 @@ def registries(**urls):
 
 def one_registry(url, **keys):
     return {"registries": {"docker.io": {"origin": url, **{k: str(v) for k, v in keys.items()}}}}
-
-
-def reload(mirror, is_good=True):
-    """Sends SIGHUP; the log's line of what came of it."""
-    said = "the configuration was read again" if is_good else "the new configuration is refused"
-    before = sum(e["message"].startswith(said) for e in mirror.log())
-    mirror.process.send_signal(signal.SIGHUP)
-    mirror.wait_log(lambda e: sum(x["message"].startswith(said) for x in mirror.log()) > before)
-    return [e for e in mirror.log() if e["message"].startswith(said)][-1]
 
 
 # --- who wins ---------------------------------------------------------------------------------------------------------
@@ -473,21 +464,17 @@ def test_a_hundred_reloads_under_load_fail_no_request_and_keep_nothing(fake, oth
     def knows_quay():
         return code_of(mirror.get("/v2/a/b/manifests/latest?ns=quay.io")) != "NAME_UNKNOWN"
 
-    def held():
-        status = pathlib.Path(f"/proc/{mirror.process.pid}/status").read_text()
-        return len(os.listdir(f"/proc/{mirror.process.pid}/fd")), int(status.split("VmRSS:")[1].split()[0])
-
     clients = [threading.Thread(target=pull) for _ in range(2)]
     for client in clients:
         client.start()
     try:
         for k in range(100):
             if k == 20:
-                descriptors, kilobytes = held()
+                descriptors, kilobytes = held_by(mirror)
             file.write((here if k % 2 else there) | {"log_level": "off"})
             mirror.process.send_signal(signal.SIGHUP)
             wait_until(lambda: knows_quay() == (k % 2 == 0), what="the new configuration")
-        descriptors_then, kilobytes_then = held()
+        descriptors_then, kilobytes_then = held_by(mirror)
     finally:
         over.set()
         for client in clients:
