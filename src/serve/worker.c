@@ -326,7 +326,7 @@ static enum MHD_Result knock(struct worker *w, struct request *r, const char *ur
 {
     struct connection *conn = connection_of(r->connection);
     struct error e = {0};
-    int64_t at_ms;
+    int64_t at_ms = 0;
     int verdict = let_in(w, r, conn, url, &at_ms, &e);
     if (verdict < 0)
         return reply_error(r, &e);
