@@ -111,6 +111,29 @@ static const char *text_or_null(const char *text)
     return text[0] ? text : NULL;
 }
 
+static struct server_doors doors_of(const struct config *c)
+{
+    return (struct server_doors){.tls_certificate = text_or_null(c->tls_certificate),
+                                 .tls_key = text_or_null(c->tls_key),
+                                 .client_ca = text_or_null(c->access_client_ca),
+                                 .users = text_or_null(c->access_users),
+                                 .networks = c->access_networks};
+}
+
+/* What a registry gave to us alone is not for everybody who reaches us. */
+static void warn_if_open(const struct app *a)
+{
+    const struct upstream *u;
+    if (!server_is_open_to_others(a->server))
+        return;
+    for (size_t i = 0; (u = upstreams_at(a->upstreams, i)); i++)
+        if (upstream_has_credentials(u))
+            log_event(LOG_LEVEL_WARNING,
+                      "everybody who reaches this mirror gets what its credential opens: limit who "
+                      "may ask (access), or listen on the loopback address only",
+                      LOG_S("registry", u->registry), LOG_END);
+}
+
 static int start_server(struct app *a, struct error *e)
 {
     const struct config *c = a->config;
@@ -124,11 +147,7 @@ static int start_server(struct app *a, struct error *e)
                                      .request_timeout_ms = c->request_timeout_ms,
                                      .send_timeout_ms = c->send_timeout_ms,
                                      .max_request_rate = (unsigned)c->max_request_rate,
-                                     .tls_certificate = text_or_null(c->tls_certificate),
-                                     .tls_key = text_or_null(c->tls_key),
-                                     .access_client_ca = text_or_null(c->access_client_ca),
-                                     .access_users = text_or_null(c->access_users),
-                                     .access_networks = c->access_networks,
+                                     .doors = doors_of(c),
                                      .data_folder = store_folder(a->store),
                                      .mode = c->mode,
                                      .data = c->data};
@@ -163,8 +182,10 @@ static int take_signals(struct app *a, struct error *e)
 static bool is_taken_at_once(const char *name)
 {
     static const char *const names[] = {
-        "upstream",  "mirror",           "username",     "password-file",   "log-format",
-        "log-level", "default-registry", "access.users", "access.networks", NULL};
+        "upstream",   "mirror",       "username",         "password-file",
+        "log-format", "log-level",    "default-registry", "tls.certificate",
+        "tls.key",    "access.users", "access.client-ca", "access.networks",
+        NULL};
     for (size_t i = 0; names[i]; i++)
         if (strcmp(names[i], name) == 0)
             return true;
@@ -198,8 +219,8 @@ static void reload(struct app *a)
     if (config_load(&new, a->again, &m) == 0)
         world = world_build(&new, true, &m);
     struct error e;
-    if (world && server_replace_access(a->server, text_or_null(new.access_users),
-                                       new.access_networks, &e) < 0) {
+    const struct server_doors doors = doors_of(&new);
+    if (world && server_replace_doors(a->server, &doors, &e) < 0) {
         mistakes_add(&m, "%s", e.text);
         upstreams_free(world);
         world = NULL;
@@ -210,6 +231,7 @@ static void reload(struct app *a)
         bool is_changed = upstreams_replace(a->upstreams, world);
         log_event(LOG_LEVEL_INFO, "the configuration was read again", LOG_S("file", new.path),
                   LOG_S("registries", is_changed ? "changed" : "the same"), LOG_END);
+        warn_if_open(a);
     } else {
         refuse(&new, &m);
     }
@@ -286,6 +308,7 @@ static int start(struct app *a, struct mistakes *m, struct error *e)
                   LOG_S("data", a->config->data), LOG_S("upstream", upstream_origin(first)->url),
                   LOG_I("registries", a->config->registry_count), LOG_S("mode", a->config->mode),
                   LOG_S("config", a->config->path), LOG_END);
+    warn_if_open(a);
     return 0;
 }
 

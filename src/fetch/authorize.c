@@ -55,7 +55,7 @@ static enum address_range reach_of(const struct source *s, const char *url)
 static struct token_key key_of(const struct token_wait *w)
 {
     return (struct token_key){w->realm, w->service, w->scope,
-                              w->has_credentials ? w->source->username : ""};
+                              w->has_credentials ? w->source->identity : ""};
 }
 
 static void finish(struct token_wait *w, const char *token, const struct error *why)
@@ -217,7 +217,7 @@ static struct token_wait *find(struct fetcher *f, const struct token_key *k, con
         struct token_key other = key_of(w);
         if (w->source == s && strcmp(other.realm, k->realm) == 0 &&
             strcmp(other.service, k->service) == 0 && strcmp(other.scope, k->scope) == 0 &&
-            strcmp(other.user, k->user) == 0)
+            strcmp(other.identity, k->identity) == 0)
             return w;
     }
     return NULL;
@@ -243,7 +243,7 @@ authorization_ask(struct fetcher *f, const struct source *s, const struct challe
                   void (*done)(void *cls, const char *token, const struct error *why), void *cls)
 {
     bool has_credentials = s->username && !is_foreign && source_trusts_realm(s, c->realm);
-    struct token_key key = {c->realm, c->service, scope, has_credentials ? s->username : ""};
+    struct token_key key = {c->realm, c->service, scope, has_credentials ? s->identity : ""};
     struct token_wait *w = find(f, &key, s);
     struct authorization *a = alloc_zero(sizeof *a);
     a->done = done;
@@ -279,7 +279,7 @@ void authorization_forget(struct fetcher *f, const struct source *s, const struc
                           bool is_foreign, const char *scope, const char *token)
 {
     bool has_credentials = s->username && !is_foreign && source_trusts_realm(s, c->realm);
-    struct token_key key = {c->realm, c->service, scope, has_credentials ? s->username : ""};
+    struct token_key key = {c->realm, c->service, scope, has_credentials ? s->identity : ""};
     const char *cached = tokens_get(f->tokens, &key, clock_mono_ms());
     if (cached && strcmp(cached, token) == 0)
         tokens_forget(f->tokens, &key);

@@ -81,6 +81,11 @@ void content_unref(struct content *c)
     free(c);
 }
 
+bool content_is_mapped(const struct content *c)
+{
+    return c->mapped_bytes > 0;
+}
+
 size_t content_cost(const struct content *c)
 {
     return sizeof *c + (c->mapped_bytes ? MAPPING_COST : (size_t)c->size_bytes);

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Held content ready to be served: small in memory, large as a read-only mapping of its file (never
- * truncated, only unlinked, so a mapping stays good after eviction). Counted, immutable, any
- * thread. */
+ * truncated, only unlinked, so a mapping stays good after eviction). The kernel may send from a
+ * mapping; who touches it in this process dies of SIGBUS where the disk cannot read, and therefore
+ * reads the file (mirror_open_file). Counted, immutable, any thread. */
 #ifndef MIRROR_CONTENT_H
 #define MIRROR_CONTENT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -35,6 +37,7 @@ int content_open(struct store *s, const struct digest *d, const char *media_type
 struct content *content_ref(struct content *c);
 void content_unref(struct content *c);
 AUTO_UNREF(content, content_unref)
+bool content_is_mapped(const struct content *c);
 size_t content_cost(const struct content *c); /* bytes of memory it weighs in a bounded cache */
 
 #endif

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/str.h"
 #include "cache/index.h"
+#include "cache/store.h"
 #include "fetch/survey.h"
 #include "mirror/flights.h"
 #include "mirror/known.h"
@@ -42,6 +43,14 @@ void mirror_free(struct mirror *m)
 void mirror_stop(struct mirror *m)
 {
     __atomic_store_n(&m->is_stopping, true, __ATOMIC_RELEASE);
+}
+
+int mirror_open_file(struct mirror *m, const struct content *c)
+{
+    int fd = -1;
+    uint64_t size;
+    struct error e;
+    return store_get(m->store, &c->digest, &fd, &size, &e) == 1 ? fd : -1;
 }
 
 /* --- answers that are known at once ----------------------------------------------------------- */

@@ -13,6 +13,7 @@
 #include "oci/digest.h"
 #include "oci/reference.h"
 
+struct content;
 struct fetcher;
 struct index_reader;
 struct ledger;
@@ -47,6 +48,10 @@ struct ask {
  */
 struct answer *mirror_ask(struct mirror *m, struct index_reader *r, const struct ask *a,
                           bool *joined);
+
+/* The file of mapped content, opened for reading: the caller's to close. -1 if it is gone since, or
+ * if there are no descriptors; its mapping then is all there is. */
+int mirror_open_file(struct mirror *m, const struct content *c);
 
 /* What is remembered of sources (fetch/survey.h), as an answer: one reference, done once the fetch
  * thread has copied it. */

@@ -16,12 +16,12 @@
 #include "base/file.h"
 #include "base/str.h"
 #include "oci/digest.h"
+#include "serve/throttle.h"
 
 enum {
     ADDRESS_BYTES = 16,
     USERS_FILE_MAX = 1 << 20,
-    SLOTS = 256,          /* pairs remembered */
-    CHECKS_A_SECOND = 20, /* bcrypt at its usual cost: some 60 ms each */
+    SLOTS = 256, /* pairs remembered: so many right and so many wrong ones */
 };
 
 struct network {
@@ -41,16 +41,10 @@ struct access {
     size_t user_count;
 };
 
-struct slot {
-    struct digest pair; /* of "user:password"; algorithm 0: empty */
-    bool is_good;
-};
-
+/* Pairs as digests of "user:password"; algorithm 0: empty. Guesses push no right one out. */
 struct access_memory {
-    const struct access *of; /* only compared */
-    struct slot slots[SLOTS];
-    int64_t second;
-    unsigned checks;
+    struct digest right[SLOTS], wrong[SLOTS];
+    struct throttle throttle;
 };
 
 /* --- networks --------------------------------------------------------------------------------- */
@@ -148,42 +142,62 @@ static bool is_user(const struct access *a, const char *pair)
     return is_right(password.at, u ? u->hash : a->users[0].hash) && u;
 }
 
-static int check_user(const struct access *a, struct access_memory *m, const char *authorization,
-                      int64_t now_ms, struct error *e)
+/* 0: the pair may be checked now; 1: at *at_ms; -1: ERR_BUSY. */
+static int take_turn(struct access_memory *m, const struct visitor *v, int64_t now_ms,
+                     int64_t *at_ms, struct error *e)
+{
+    struct throttle_network network = throttle_network_of(v->address);
+    int64_t turn_ms = v->has_waited ? now_ms : throttle_take_turn(&m->throttle, &network, now_ms);
+    if (turn_ms == now_ms)
+        turn_ms = throttle_take_check(&m->throttle, now_ms);
+    if (turn_ms < 0 || turn_ms - v->came_ms > THROTTLE_PATIENCE_MS) {
+        error_set(e, ERR_BUSY, "too many passwords to check");
+        e->retry_after_s = THROTTLE_MOST_MS / 1000;
+        return -1;
+    }
+    *at_ms = turn_ms;
+    return turn_ms > now_ms;
+}
+
+/* 0 right, 1 to be told at *at_ms, -1. */
+static int check_pair(const struct access *a, struct access_memory *m, const struct visitor *v,
+                      const char *pair, int64_t now_ms, int64_t *at_ms, struct error *e)
+{
+    struct digest d;
+    struct slice name, password;
+    digest_of(DIGEST_SHA256, pair, strlen(pair), &d);
+    struct digest *right = &m->right[d.bytes[0] % SLOTS], *wrong = &m->wrong[d.bytes[0] % SLOTS];
+    if (digest_equals(right, &d))
+        return 0;
+    if (!digest_equals(wrong, &d)) {
+        int turn = take_turn(m, v, now_ms, at_ms, e);
+        if (turn != 0)
+            return turn;
+        if (is_user(a, pair)) {
+            *right = d;
+            return 0;
+        }
+        struct throttle_network network = throttle_network_of(v->address);
+        throttle_fail(&m->throttle, &network, now_ms);
+        *wrong = d;
+    }
+    slice_cut(slice_of(pair), ':', &name, &password);
+    return error_set(e, ERR_UNAUTHORIZED, "no user \"%.*s\" with that password",
+                     (int)(name.length < 64 ? name.length : 64), name.at);
+}
+
+static int check_user(const struct access *a, struct access_memory *m, const struct visitor *v,
+                      int64_t now_ms, int64_t *at_ms, struct error *e)
 {
     char pair[1024];
     size_t length;
-    struct digest d;
     struct slice scheme, word;
-    if (!authorization || !slice_cut(slice_of(authorization), ' ', &scheme, &word) ||
+    if (!v->authorization || !slice_cut(slice_of(v->authorization), ' ', &scheme, &word) ||
         !slice_equals_nocase(scheme, "Basic"))
         return error_set(e, ERR_UNAUTHORIZED, "this mirror wants a user and a password");
     if (!str_base64_decode(slice_trim(word), pair, sizeof pair, &length) || memchr(pair, 0, length))
         return error_set(e, ERR_UNAUTHORIZED, "the Authorization header is not what Basic says");
-    digest_of(DIGEST_SHA256, pair, length, &d);
-    if (m->of != a) {
-        memset(m->slots, 0, sizeof m->slots);
-        m->of = a;
-    }
-    struct slot *slot = &m->slots[d.bytes[0] % SLOTS];
-    if (!digest_equals(&slot->pair, &d)) {
-        if (m->second != now_ms / 1000) {
-            m->second = now_ms / 1000;
-            m->checks = 0;
-        }
-        if (++m->checks > CHECKS_A_SECOND) {
-            explicit_bzero(pair, sizeof pair);
-            return error_set(e, ERR_BUSY, "too many passwords to check at once");
-        }
-        slot->is_good = is_user(a, pair);
-        slot->pair = d;
-    }
-    struct slice name, password;
-    slice_cut(slice_of(pair), ':', &name, &password);
-    int verdict = slot->is_good
-                      ? 0
-                      : error_set(e, ERR_UNAUTHORIZED, "no user \"%.*s\" with that password",
-                                  (int)(name.length < 64 ? name.length : 64), name.at);
+    int verdict = check_pair(a, m, v, pair, now_ms, at_ms, e);
     explicit_bzero(pair, sizeof pair);
     return verdict;
 }
@@ -196,7 +210,7 @@ bool access_wants_certificate(const struct access *a)
 }
 
 int access_check(const struct access *a, struct access_memory *m, const struct visitor *v,
-                 int64_t now_ms, struct error *e)
+                 int64_t now_ms, int64_t *at_ms, struct error *e)
 {
     char text[INET6_ADDRSTRLEN];
     if (a->network_count > 0 && !is_from_a_network(a, v->address))
@@ -205,7 +219,7 @@ int access_check(const struct access *a, struct access_memory *m, const struct v
     if (a->needs_certificate && !v->has_certificate)
         return error_set(e, ERR_DENIED,
                          "this mirror wants a client certificate of its own authority");
-    return a->has_users ? check_user(a, m, v->authorization, now_ms, e) : 0;
+    return a->has_users ? check_user(a, m, v, now_ms, at_ms, e) : 0;
 }
 
 struct access_memory *access_memory_new(void)
@@ -216,6 +230,12 @@ struct access_memory *access_memory_new(void)
 void access_memory_free(struct access_memory *m)
 {
     free(m);
+}
+
+void access_memory_forget(struct access_memory *m)
+{
+    memset(m->right, 0, sizeof m->right);
+    memset(m->wrong, 0, sizeof m->wrong);
 }
 
 /* --- loading ---------------------------------------------------------------------------------- */
@@ -303,6 +323,11 @@ void access_free(struct access *a)
     free(a->users);
     free(a->networks);
     free(a);
+}
+
+bool access_is_empty(const struct access *a)
+{
+    return !a->needs_certificate && !a->has_users && a->network_count == 0;
 }
 
 static bool is_same_user(const struct user *a, const struct user *b)

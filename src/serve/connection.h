@@ -11,12 +11,22 @@
 #include <sys/queue.h>
 #include <sys/socket.h>
 
+struct MHD_Connection;
+struct door;
+
 struct connection {
-    TAILQ_ENTRY(connection) next; /* its worker's */
+    /* its worker's */
+    TAILQ_ENTRY(connection) next;
     TAILQ_ENTRY(connection) next_used;
-    bool is_used; /* idle, and its buffer full of zeros: in its worker's list of those */
-    int fd;       /* libmicrohttpd's, which closes it */
-    enum { CERTIFICATE_UNSEEN, CERTIFICATE_GOOD, CERTIFICATE_NONE } certificate;
+    bool is_used;      /* idle, and its buffer full of zeros: in its worker's list of those */
+    int fd;            /* libmicrohttpd's, which closes it */
+    struct door *door; /* that it came through; NULL: the local one */
+    bool has_certificate;
+    unsigned certificate_version; /* of the door by whose word it has or lacks one; 0: of none */
+    /* its request waits before the door, suspended until turn_at_ms */
+    TAILQ_ENTRY(connection) next_waiting;
+    struct MHD_Connection *waiting; /* NULL: it does not */
+    int64_t turn_at_ms;
     /* private */
     int64_t due_ms;        /* the next whole request; INT64_MAX while one is under way */
     int64_t idle_since_ms; /* the start, or the last answer */

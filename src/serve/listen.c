@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <netinet/in.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -99,6 +98,17 @@ int listen_open_local(int folder, const char *name, struct error *e)
         fchmodat(folder, name, S_IRUSR | S_IWUSR, 0) < 0 || listen(fd, BACKLOG) < 0)
         return error_errno(e, "listen on %s", name);
     return take_fd(fd);
+}
+
+bool listen_is_loopback(const struct listen_address *a)
+{
+    const void *at = &a->at;
+    if (a->at.ss_family == AF_INET)
+        return ntohl(((const struct sockaddr_in *)at)->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+    const struct in6_addr *six = &((const struct sockaddr_in6 *)at)->sin6_addr;
+    return a->at.ss_family == AF_INET6 &&
+           (IN6_IS_ADDR_LOOPBACK(six) ||
+            (IN6_IS_ADDR_V4MAPPED(six) && six->s6_addr[12] == IN_LOOPBACKNET));
 }
 
 char *listen_print(const struct listen_address *a)

@@ -5,6 +5,7 @@
 #define SERVE_LISTEN_H
 
 #include <netdb.h>
+#include <stdbool.h>
 #include <sys/socket.h>
 
 struct error;
@@ -26,6 +27,8 @@ int listen_open(struct listen_address *a, struct error *e);
 /* A socket of that name in that folder, which the owner of the folder alone may connect to; what a
  * dead server left there is replaced. Owned by the caller; -1 with ERR_IO. */
 int listen_open_local(int folder, const char *name, struct error *e);
+/* Can only this machine reach it? */
+bool listen_is_loopback(const struct listen_address *a);
 /* "127.0.0.1:40123", "[::1]:40123". Owned by the caller. */
 char *listen_print(const struct listen_address *a);
 

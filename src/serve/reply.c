@@ -195,11 +195,12 @@ static struct MHD_Response *body_of(struct request *r, const struct object *o,
     const struct answer *a = o->answer;
     uint64_t length = range->last - range->first + 1, total;
     struct range_set one = {.count = 1, .ranges = (struct range *)(uintptr_t)range};
-    if (a->content)
+    if (a->content && !(r->desk->is_https && content_is_mapped(a->content)))
         return MHD_create_response_from_buffer_with_free_callback_cls(
             (size_t)length, (char *)(uintptr_t)a->content->bytes + range->first, content_done,
             content_ref(a->content));
-    return tail_response(r, NULL, a->flow, &one, o->size_bytes, o->content_type, NULL, &total);
+    return tail_response(r, a->content, a->flow, &one, o->size_bytes, o->content_type, NULL,
+                         &total);
 }
 
 static ssize_t no_body(void *cls, uint64_t position, char *into, size_t max)

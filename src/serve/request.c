@@ -130,7 +130,7 @@ static const char *ambiguity(struct MHD_Connection *c)
                          : NULL;
 }
 
-enum MHD_Result request_admit(struct request *r, const struct error *objection)
+enum MHD_Result request_admit(struct request *r)
 {
     const char *doubt = ambiguity(r->connection);
     if (doubt)
@@ -142,10 +142,6 @@ enum MHD_Result request_admit(struct request *r, const struct error *objection)
     r->takes_body = is_command;
     if (!is_command && !r->is_head && strcmp(r->method, "GET") != 0)
         return refuse(r, ERR_UNSUPPORTED, "this is a mirror: it answers GET and HEAD only");
-    if (objection) {
-        r->objection = alloc_zero(sizeof *objection);
-        *r->objection = *objection;
-    }
     return MHD_YES;
 }
 
@@ -185,8 +181,6 @@ static enum MHD_Result dispatch(struct request *r)
 enum MHD_Result request_answer(struct request *r, const char *target)
 {
     struct error e;
-    if (r->objection)
-        return reply_error(r, r->objection);
     if (!r->has_begun && route_parse(slice_of(target), &r->route, &e) < 0)
         return reply_error(r, &e);
     r->has_begun = true;
@@ -228,7 +222,6 @@ void request_end(struct request *r, bool is_whole)
     if (r->answer)
         answer_unref(r->answer);
     str_fini(&r->body);
-    free(r->objection);
     free(r->target);
     free(r);
 }

@@ -35,8 +35,9 @@ struct desk {
     struct index_reader *reader;
     const struct about *about;
     const bool *is_stopping; /* atomic */
-    bool is_local;           /* behind the local door, where commands may change things */
-    struct tally *tally;     /* this worker's */
+    bool is_https;
+    bool is_local;       /* behind the local door, where commands may change things */
+    struct tally *tally; /* this worker's */
     const struct tallies *tallies;
     int wake; /* an eventfd: the worker looks at its connections */
 };
@@ -57,10 +58,9 @@ struct request {
     char repository[REPOSITORY_MAX + 1]; /* as the upstream names it */
     char ns[256];                        /* as sent; "" */
     char prefix[256];                    /* "ghcr.io/" if the path named the registry; "" */
-    bool is_head, has_begun, has_reply, joined, asked_again;
+    bool is_head, has_waited, is_let_in, has_begun, has_reply, joined, asked_again;
     bool takes_body, is_too_large;
-    struct str body;         /* of a command */
-    struct error *objection; /* NULL: none */
+    struct str body; /* of a command */
     struct answer *answer;
     struct waiter waiter;
     /* for the log */
@@ -75,9 +75,8 @@ struct request *request_new(struct MHD_Connection *c, const struct desk *d, uint
                             const char *method, const char *target);
 /* Looks at what can be refused before a body is read: what would let the next request be misread,
  * other methods than GET and HEAD (and POST of a command, at the local door). Both end the
- * connection. objection: whatever else speaks against it (NULL: nothing); it is answered with that
- * later, and the connection goes on. */
-enum MHD_Result request_admit(struct request *r, const struct error *objection);
+ * connection. */
+enum MHD_Result request_admit(struct request *r);
 /* Some of its body: kept of a command, of anything else it means nothing. */
 void request_take_body(struct request *r, const char *bytes, size_t length);
 /* Answers it, or goes on answering it after a suspension. */

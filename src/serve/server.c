@@ -13,10 +13,10 @@
 #include "cache/index.h"
 #include "cache/store.h"
 #include "serve/access.h"
+#include "serve/door.h"
 #include "serve/listen.h"
 #include "serve/request.h"
 #include "serve/tally.h"
-#include "serve/tls.h"
 #include "serve/worker.h"
 
 enum { MAX_ADDRESSES = 16 };
@@ -26,9 +26,6 @@ struct server {
     struct hall hall, local_hall;
     struct about about;
     struct worker *local;
-    struct tls *tls;
-    struct access **access; /* the one in force last; who is asking may still use those before */
-    size_t access_count;
     struct tallies *tallies;
     struct worker **workers;
     size_t worker_count;
@@ -99,6 +96,7 @@ static int open_local(struct server *s, struct desk *d, struct index *x, struct 
     if (fd < 0)
         return -1;
     d->is_local = true;
+    d->is_https = false;
     d->tally = tallies_at(s->tallies, s->options.threads);
     d->reader = index_reader_open(x, e);
     s->local = d->reader ? worker_start(&s->local_hall, d, &fd, 1, e) : NULL;
@@ -112,37 +110,29 @@ static int open_local(struct server *s, struct desk *d, struct index *x, struct 
     return -1;
 }
 
-int server_replace_access(struct server *s, const char *users, char *const *networks,
-                          struct error *e)
+int server_replace_doors(struct server *s, const struct server_doors *o, struct error *e)
 {
-    const struct access_options o = {
-        .users = users, .networks = networks, .needs_certificate = s->tls && s->tls->client_ca};
-    struct access *new = access_load(&o, e);
+    struct door *old = s->hall.door, *new = door_load(o, e);
     if (!new)
         return -1;
-    if (s->access_count > 0 && access_is_same(s->hall.access, new)) {
-        access_free(new); /* what nobody changed is not kept twice */
+    if (old && !old->tls != !new->tls) {
+        door_unref(new);
+        return error_set(e, ERR_USAGE, "HTTPS is switched on or off by a restart");
+    }
+    if (old && door_is_same(old, new)) {
+        door_unref(new);
         return 0;
     }
-    s->access = alloc_grow(s->access, s->access_count + 1, sizeof(struct access *));
-    s->access[s->access_count++] = new;
-    __atomic_store_n(&s->hall.access, new, __ATOMIC_RELEASE);
+    hall_put_door(&s->hall, new);
     return 0;
 }
 
-static int load_rules(struct server *s, struct error *e)
+bool server_is_open_to_others(const struct server *s)
 {
-    const struct server_options *o = &s->options;
-    if (!o->tls_certificate != !o->tls_key)
-        return error_set(e, ERR_USAGE, "HTTPS takes both a certificate and its key");
-    if (o->access_client_ca && !o->tls_certificate)
-        return error_set(e, ERR_USAGE,
-                         "client certificates need HTTPS: a certificate and a key of this server");
-    if (o->tls_certificate &&
-        !(s->tls = tls_load(o->tls_certificate, o->tls_key, o->access_client_ca, e)))
-        return -1;
-    s->hall.tls = s->tls;
-    return server_replace_access(s, o->access_users, o->access_networks, e);
+    bool is_reachable = false;
+    for (size_t i = 0; i < s->address_count; i++)
+        is_reachable = is_reachable || !listen_is_loopback(&s->addresses[i]);
+    return is_reachable && access_is_empty(s->hall.door->access);
 }
 
 struct server *server_start(const struct server_options *o, struct mirror *m, struct upstreams *u,
@@ -159,12 +149,14 @@ struct server *server_start(const struct server_options *o, struct mirror *m, st
                               .started_ms = clock_mono_ms(),
                               .addresses = s->printed};
     s->tallies = tallies_new(o->threads + 1); /* the last: of the local door */
+    mutex_init(&s->hall.mutex, RANK_CONNECTIONS);
+    int failed = server_replace_doors(s, &o->doors, e);
     struct desk d = {.mirror = m,
                      .upstreams = u,
                      .about = &s->about,
                      .is_stopping = &s->hall.is_stopping,
+                     .is_https = s->hall.door && s->hall.door->tls,
                      .tallies = s->tallies};
-    int failed = load_rules(s, e);
     if (!failed)
         failed = resolve_all(s, e);
     for (unsigned i = 0; i < o->threads && !failed; i++)
@@ -211,10 +203,8 @@ void server_stop(struct server *s)
     }
     for (size_t i = 0; i < s->address_count; i++)
         free(s->printed[i]);
-    tls_free(s->tls);
-    for (size_t i = 0; i < s->access_count; i++)
-        access_free(s->access[i]);
-    free(s->access);
+    door_unref(s->hall.door);
+    mutex_fini(&s->hall.mutex);
     tallies_free(s->tallies);
     free(s->workers);
     free(s);

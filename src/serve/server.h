@@ -14,6 +14,14 @@ struct mirror;
 struct server;
 struct upstreams;
 
+/* PEM files, but for users. With a certificate and its key HTTPS on all addresses, without HTTP. */
+struct server_doors {
+    const char *tls_certificate, *tls_key; /* NULL: HTTP */
+    const char *client_ca;                 /* clients need a certificate; with HTTPS only */
+    const char *users;                     /* a file of htpasswd; NULL: none is asked for */
+    char *const *networks;                 /* NULL-ended; NULL: all */
+};
+
 struct server_options {
     char *const *listen; /* "127.0.0.1:5000", "[::1]:5000", ":5000"; NULL-ended; at most 16 */
     unsigned threads;
@@ -24,12 +32,9 @@ struct server_options {
                                    whole request */
     int64_t send_timeout_ms;    /* without progress while answering */
     unsigned max_request_rate;  /* requests a second on one connection; 0: any */
-    const char *tls_certificate, *tls_key; /* PEM files: HTTPS on all addresses; NULL: HTTP */
-    const char *access_client_ca;          /* PEM file: clients need a certificate; with TLS only */
-    const char *access_users;              /* a file of htpasswd; NULL: none is asked for */
-    char *const *access_networks;          /* NULL-ended; NULL: all */
-    int data_folder;                       /* where the local door is made */
-    const char *mode, *data;               /* for /api/status; borrowed while it runs */
+    struct server_doors doors;
+    int data_folder;         /* where the local door is made */
+    const char *mode, *data; /* for /api/status; borrowed while it runs */
 };
 
 /* Also opens the local door: everything that is served elsewhere, over plain HTTP, to whoever the
@@ -40,11 +45,13 @@ struct server_options {
  * ERR_IO naming the address. */
 struct server *server_start(const struct server_options *o, struct mirror *m, struct upstreams *u,
                             struct index *x, struct error *e);
-/* Reads the users again and takes these networks, for requests that come from here on; what client
- * certificates are asked for stays. The thread that started it. -1 with ERR_USAGE as access_load:
- * the rules of before stay in force. */
-int server_replace_access(struct server *s, const char *users, char *const *networks,
-                          struct error *e);
+/* Reads all of these files again: the certificate is shown to connections that come from here on,
+ * the rules hold for requests that come from here on, on open connections too, none of which is
+ * closed. The thread that started it. -1 with ERR_USAGE naming what does not fit, or that HTTPS
+ * cannot be switched on or off: what was in force stays so. */
+int server_replace_doors(struct server *s, const struct server_doors *o, struct error *e);
+/* Does it listen on an address that other machines may reach, with no rule of who may ask? */
+bool server_is_open_to_others(const struct server *s);
 /* The address really bound of the i-th listen option ("127.0.0.1:40123"); NULL past the last.
  * Borrowed. */
 const char *server_address(const struct server *s, size_t i);

@@ -5,9 +5,11 @@
 
 #include <inttypes.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/str.h"
@@ -27,6 +29,7 @@ struct tail {
     struct MHD_Connection *connection;
     const struct desk *desk;
     struct content *content;
+    int file; /* of mapped content; -1: its bytes are in memory */
     struct flow *flow;
     struct waiter waiter;
     struct piece *pieces;
@@ -40,15 +43,33 @@ static void wake(struct waiter *w)
     desk_resume(t->desk, t->connection);
 }
 
+static ssize_t cut(const struct tail *t, const struct error *e)
+{
+    log_event(LOG_LEVEL_WARNING, "cutting a client short", LOG_S("request", t->id),
+              LOG_S("error", e->text), LOG_END);
+    return MHD_CONTENT_READER_END_WITH_ERROR;
+}
+
+/* Not from the mapping: a block that the disk cannot read would be the end of the process. */
+static ssize_t copy(const struct tail *t, uint64_t offset, char *into, size_t max)
+{
+    struct error e = {0};
+    if (t->file < 0) {
+        memcpy(into, t->content->bytes + offset, max);
+        return (ssize_t)max;
+    }
+    ssize_t n = file_read_some(t->file, into, max, offset, &e);
+    if (n == 0)
+        error_set(&e, ERR_CORRUPT, "a held blob is shorter than it was");
+    return n > 0 ? n : cut(t, &e);
+}
+
 static ssize_t follow(struct tail *t, uint64_t offset, char *into, size_t max)
 {
     struct error e = {0};
     ssize_t n = flow_read(t->flow, offset, into, max, &e);
-    if (n < 0) {
-        log_event(LOG_LEVEL_WARNING, "cutting a client short", LOG_S("request", t->id),
-                  LOG_S("error", e.text), LOG_END);
-        return MHD_CONTENT_READER_END_WITH_ERROR;
-    }
+    if (n < 0)
+        return cut(t, &e);
     if (n == 0) {
         MHD_suspend_connection(t->connection);
         if (!flow_await(t->flow, offset, &t->waiter))
@@ -68,12 +89,10 @@ static ssize_t more(void *cls, uint64_t position, char *into, size_t max)
         return MHD_CONTENT_READER_END_OF_STREAM;
     if (max > p->length - skip)
         max = (size_t)(p->length - skip);
-    if (p->text)
-        memcpy(into, p->text + skip, max);
-    else if (t->content)
-        memcpy(into, t->content->bytes + p->first + skip, max);
-    else
-        return follow(t, p->first + skip, into, max);
+    if (!p->text)
+        return t->content ? copy(t, p->first + skip, into, max)
+                          : follow(t, p->first + skip, into, max);
+    memcpy(into, p->text + skip, max);
     return (ssize_t)max;
 }
 
@@ -82,6 +101,8 @@ static void done(void *cls)
     struct tail *t = cls;
     if (t->content)
         content_unref(t->content);
+    if (t->file >= 0)
+        close(t->file);
     if (t->flow) {
         metric_add(flow_readers, -1);
         flow_unref(t->flow);
@@ -107,6 +128,8 @@ struct MHD_Response *tail_response(struct request *r, struct content *content, s
     t->connection = r->connection;
     t->desk = r->desk;
     t->content = content ? content_ref(content) : NULL;
+    t->file =
+        content && content_is_mapped(content) ? mirror_open_file(r->desk->mirror, content) : -1;
     t->flow = flow ? flow_ref(flow) : NULL;
     if (flow)
         metric_add(flow_readers, 1);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
- * A body that is copied piece by piece: a connection following a flow, or several ranges of held
- * content with the multipart text between them. Suspends the connection where the flow has no bytes
- * yet; a flow that fails cuts the connection short, so that no client takes half an answer for a
- * whole. Inside of serve/. */
+ * A body that is copied piece by piece: a connection following a flow, several ranges of held
+ * content with the multipart text between them, or held content that GnuTLS is to encrypt. Suspends
+ * the connection where the flow has no bytes yet; a flow that fails cuts the connection short, so
+ * that no client takes half an answer for a whole. Inside of serve/. */
 #ifndef SERVE_TAIL_H
 #define SERVE_TAIL_H
 

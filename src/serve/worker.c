@@ -25,6 +25,8 @@
 #include "cache/index.h"
 #include "serve/access.h"
 #include "serve/connection.h"
+#include "serve/door.h"
+#include "serve/reply.h"
 #include "serve/request.h"
 #include "serve/server.h"
 #include "serve/tally.h"
@@ -53,7 +55,10 @@ struct worker {
     size_t buffer_bytes;         /* of a connection */
     struct connection *arriving; /* while libmicrohttpd takes it over */
     TAILQ_HEAD(, connection) connections;
-    TAILQ_HEAD(, connection) used; /* idle ones that keep a buffer, the longest idle first */
+    TAILQ_HEAD(, connection) used;    /* idle ones that keep a buffer, the longest idle first */
+    TAILQ_HEAD(, connection) waiting; /* before the door */
+    struct door *door; /* the one in force, as far as this thread has seen; NULL: the local one */
+    unsigned door_version;
     uint64_t next_id;
     int64_t next_tick_ms;
     unsigned crowded_ticks;
@@ -64,6 +69,79 @@ struct worker {
     pthread_cond_t closed;
     bool has_closed;
 };
+
+/* --- the door --------------------------------------------------------------------------------- */
+
+void hall_put_door(struct hall *h, struct door *new)
+{
+    struct door *old;
+    {
+        MUTEX_HOLD(&h->mutex);
+        old = h->door;
+        h->door = new;
+        __atomic_add_fetch(&h->door_version, 1, __ATOMIC_RELEASE);
+    }
+    door_unref(old);
+}
+
+/* The lock is taken only where the door has changed. */
+static void see_door(struct worker *w)
+{
+    struct hall *h = w->hall;
+    struct door *old = w->door;
+    if (w->door_version == __atomic_load_n(&h->door_version, __ATOMIC_ACQUIRE))
+        return;
+    {
+        MUTEX_HOLD(&h->mutex);
+        w->door = door_ref(h->door);
+        w->door_version = h->door_version;
+    }
+    if (old && !access_is_same(old->access, w->door->access))
+        access_memory_forget(w->memory);
+    door_unref(old);
+}
+
+static bool has_certificate(struct worker *w, struct MHD_Connection *c, struct connection *conn)
+{
+    if (!access_wants_certificate(w->door->access))
+        return false;
+    if (conn->certificate_version != w->door_version) {
+        conn->certificate_version = w->door_version;
+        conn->has_certificate = tls_has_client_certificate(w->door->tls, conn->door->tls, c);
+    }
+    return conn->has_certificate;
+}
+
+static void wait_for_turn(struct worker *w, struct MHD_Connection *c, struct connection *conn,
+                          int64_t at_ms)
+{
+    conn->waiting = c;
+    conn->turn_at_ms = at_ms;
+    TAILQ_INSERT_TAIL(&w->waiting, conn, next_waiting);
+    metric_add(logins_delayed_total, 1);
+    MHD_suspend_connection(c);
+}
+
+static bool is_stopping(const struct worker *w)
+{
+    return __atomic_load_n(w->desk.is_stopping, __ATOMIC_ACQUIRE) ||
+           __atomic_load_n(&w->is_over, __ATOMIC_ACQUIRE);
+}
+
+/* Whose turn it is goes on in the next round; all of them, if the mirror is stopping. */
+static void call_waiting(struct worker *w, int64_t now_ms)
+{
+    struct connection *conn, *next;
+    bool is_everybody = is_stopping(w);
+    for (conn = TAILQ_FIRST(&w->waiting); conn; conn = next) {
+        next = TAILQ_NEXT(conn, next_waiting);
+        if (conn->turn_at_ms > now_ms && !is_everybody)
+            continue;
+        TAILQ_REMOVE(&w->waiting, conn, next_waiting);
+        desk_resume(&w->desk, conn->waiting);
+        conn->waiting = NULL;
+    }
+}
 
 /* --- connections ------------------------------------------------------------------------------ */
 
@@ -82,6 +160,15 @@ static void set_deaf(struct worker *w, bool is_deaf)
         watch(w, w->sockets[i], !is_deaf);
 }
 
+static void forget(struct worker *w, struct connection *c)
+{
+    TAILQ_REMOVE(&w->connections, c, next);
+    door_unref(c->door);
+    free(c);
+    metric_add(connections, -1);
+    __atomic_sub_fetch(&w->hall->connections, 1, __ATOMIC_RELAXED);
+}
+
 static void arrive(struct worker *w, int fd, const struct sockaddr *at, socklen_t length)
 {
     const struct server_options *o = w->hall->options;
@@ -95,6 +182,8 @@ static void arrive(struct worker *w, int fd, const struct sockaddr *at, socklen_
     struct connection *c = w->arriving = alloc_zero(sizeof *c);
     int64_t now_ms = clock_mono_ms();
     connection_init(c, fd, now_ms, now_ms + o->request_timeout_ms);
+    see_door(w);
+    c->door = w->door ? door_ref(w->door) : NULL;
     TAILQ_INSERT_TAIL(&w->connections, c, next);
     metric_add(connections_total, 1);
     metric_add(connections, 1);
@@ -103,10 +192,7 @@ static void arrive(struct worker *w, int fd, const struct sockaddr *at, socklen_
     if (!w->arriving)
         return;
     w->arriving = NULL; /* not taken, and closed */
-    TAILQ_REMOVE(&w->connections, c, next);
-    free(c);
-    metric_add(connections, -1);
-    __atomic_sub_fetch(&w->hall->connections, 1, __ATOMIC_RELAXED);
+    forget(w, c);
 }
 
 static void accept_some(struct worker *w, int listener)
@@ -162,18 +248,16 @@ static void notify(void *cls, struct MHD_Connection *c, void **context,
 {
     struct worker *w = cls;
     struct connection *conn = *context;
-    (void)c;
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        *context = w->arriving;
+        *context = conn = w->arriving;
         w->arriving = NULL;
+        if (conn->door && conn->door->tls)
+            tls_begin(conn->door->tls, c);
         return;
     }
     set_used(w, conn, false);
-    TAILQ_REMOVE(&w->connections, conn, next);
-    free(conn);
     *context = NULL;
-    metric_add(connections, -1);
-    __atomic_sub_fetch(&w->hall->connections, 1, __ATOMIC_RELAXED);
+    forget(w, conn); /* its session has ended before this, so nothing looks at its door any more */
 }
 
 /* Who is late is shut; and where others wait for room, who is idle, which every client takes for
@@ -195,6 +279,7 @@ static void tick(struct worker *w, int64_t now_ms)
         __atomic_store_n(&w->hall->is_crowded, false, __ATOMIC_RELAXED);
     }
     set_deaf(w, false);
+    see_door(w);
 }
 
 /* --- requests --------------------------------------------------------------------------------- */
@@ -204,38 +289,54 @@ static struct connection *connection_of(struct MHD_Connection *c)
     return MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
 }
 
-static bool has_certificate(struct worker *w, struct MHD_Connection *c, struct connection *conn,
-                            const struct access *rules)
-{
-    if (conn->certificate == CERTIFICATE_UNSEEN && access_wants_certificate(rules))
-        conn->certificate =
-            w->hall->tls && tls_has_client_certificate(c) ? CERTIFICATE_GOOD : CERTIFICATE_NONE;
-    return conn->certificate == CERTIFICATE_GOOD;
-}
-
-/* What probes of its own machine ask; it says nothing but that there is a mirror. */
+/* What probes ask; it says nothing but that there is a process. */
 static bool is_open_to_all(const char *path)
 {
-    return strcmp(path, "/healthz") == 0 || strcmp(path, "/readyz") == 0;
+    return strcmp(path, "/healthz") == 0;
 }
 
-/* What speaks against this request, whatever it asks: 0, or -1 and why. */
-static int object(struct worker *w, struct MHD_Connection *c, struct connection *conn,
-                  const char *path, struct error *e)
+/* May this request come in, whatever it asks? 0; 1: its turn is at *at_ms; -1: no, and why. */
+static int let_in(struct worker *w, struct request *r, struct connection *conn, const char *path,
+                  int64_t *at_ms, struct error *e)
 {
+    struct MHD_Connection *c = r->connection;
     int64_t now_ms = clock_mono_ms();
     if (w->hall->is_local)
         return 0;
-    if (connection_is_over_rate(conn, w->hall->options->max_request_rate, now_ms))
+    if (!r->has_waited && connection_is_over_rate(conn, w->hall->options->max_request_rate, now_ms))
         return error_set(e, ERR_BUSY, "too many requests on this connection");
     if (is_open_to_all(path))
         return 0;
-    const struct access *rules = __atomic_load_n(&w->hall->access, __ATOMIC_ACQUIRE);
+    see_door(w);
     struct visitor v = {
         .address = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr,
-        .has_certificate = has_certificate(w, c, conn, rules),
-        .authorization = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Authorization")};
-    return access_check(rules, w->memory, &v, now_ms, e);
+        .has_certificate = has_certificate(w, c, conn),
+        .authorization = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Authorization"),
+        .came_ms = r->began_us / 1000,
+        .has_waited = r->has_waited};
+    bool is_last_call = is_stopping(w); /* nobody waits any more */
+    int verdict = is_last_call && r->has_waited
+                      ? 1
+                      : access_check(w->door->access, w->memory, &v, now_ms, at_ms, e);
+    return verdict == 1 && is_last_call ? error_set(e, ERR_STOPPING, "the mirror is stopping")
+                                        : verdict;
+}
+
+static enum MHD_Result knock(struct worker *w, struct request *r, const char *url)
+{
+    struct connection *conn = connection_of(r->connection);
+    struct error e = {0};
+    int64_t at_ms = 0;
+    int verdict = let_in(w, r, conn, url, &at_ms, &e);
+    if (verdict < 0)
+        return reply_error(r, &e);
+    if (verdict > 0) {
+        r->has_waited = true;
+        wait_for_turn(w, r->connection, conn, at_ms);
+        return MHD_YES;
+    }
+    r->is_let_in = true;
+    return request_answer(r, url);
 }
 
 static enum MHD_Result handle(void *cls, struct MHD_Connection *c, const char *url,
@@ -251,13 +352,12 @@ static enum MHD_Result handle(void *cls, struct MHD_Connection *c, const char *u
         return MHD_YES;
     }
     if (r)
-        return request_answer(r, url);
+        return r->is_let_in ? request_answer(r, url) : knock(w, r, url);
     struct connection *conn = connection_of(c);
     set_used(w, conn, false);
     connection_begin_request(conn, method, url);
     *state = r = request_new(c, &w->desk, w->next_id++, method, url);
-    struct error objection;
-    return request_admit(r, object(w, c, conn, url, &objection) < 0 ? &objection : NULL);
+    return request_admit(r);
 }
 
 static void completed(void *cls, struct MHD_Connection *c, void **state,
@@ -294,6 +394,7 @@ static void close_sockets(struct worker *w)
 static void quiesce(struct worker *w)
 {
     close_sockets(w);
+    call_waiting(w, clock_mono_ms());
     MUTEX_HOLD(&w->mutex);
     w->has_closed = true;
     pthread_cond_broadcast(&w->closed);
@@ -303,7 +404,11 @@ static int patience_ms(struct worker *w, int64_t now_ms)
 {
     MHD_UNSIGNED_LONG_LONG ms;
     int64_t left = w->next_tick_ms - now_ms, give_back_ms = give_back_in_ms(w, now_ms);
+    const struct connection *conn;
     left = left < give_back_ms ? left : give_back_ms;
+    TAILQ_FOREACH(conn, &w->waiting, next_waiting)
+    if (conn->turn_at_ms - now_ms < left)
+        left = conn->turn_at_ms - now_ms;
     left = left > 0 ? left : 0;
     if (MHD_get_timeout(w->daemon, &ms) == MHD_YES && (int64_t)ms < left)
         left = (int64_t)ms;
@@ -326,6 +431,7 @@ static void *run(void *cls)
             else if (events[i].data.fd >= 0)
                 accept_some(w, events[i].data.fd);
         }
+        call_waiting(w, clock_mono_ms());
         MHD_run(w->daemon);
         if (!is_quiet && __atomic_load_n(&w->is_quiet, __ATOMIC_ACQUIRE)) {
             is_quiet = true;
@@ -336,6 +442,7 @@ static void *run(void *cls)
         if (now_ms >= w->next_tick_ms)
             tick(w, now_ms);
     }
+    call_waiting(w, clock_mono_ms());
     MHD_stop_daemon(w->daemon);
     return NULL;
 }
@@ -352,18 +459,14 @@ static void mhd_log(void *cls, const char *format, va_list arguments)
 static int start_daemon(struct worker *w, struct error *e)
 {
     const struct server_options *o = w->hall->options;
-    const struct tls *tls = w->hall->tls;
     unsigned flags = MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME;
     if (!w->hall->is_local)
         flags |= MHD_USE_ERROR_LOG; /* of a Unix socket it only tells that it is no TCP */
     const struct MHD_OptionItem none = {MHD_OPTION_END, 0, NULL};
-    struct MHD_OptionItem https[4] = {none, none, none, none};
-    if (tls) {
+    struct MHD_OptionItem https[2] = {none, none};
+    if (w->desk.is_https) {
         flags |= MHD_USE_TLS;
-        https[0] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_CERT, 0, tls->certificate};
-        https[1] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_KEY, 0, tls->key};
-        if (tls->client_ca)
-            https[2] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_TRUST, 0, tls->client_ca};
+        tls_get_option(&https[0]);
     }
     w->buffer_bytes = o->max_header_bytes + POOL_OVERHEAD;
     w->daemon = MHD_start_daemon(
@@ -391,6 +494,7 @@ static void release(struct worker *w)
         close(w->epoll);
     if (w->wake >= 0)
         close(w->wake);
+    door_unref(w->door);
     access_memory_free(w->memory);
     free(w->sockets);
     free(w);
@@ -423,6 +527,8 @@ struct worker *worker_start(struct hall *h, const struct desk *d, const int *soc
     w->socket_count = count;
     TAILQ_INIT(&w->connections);
     TAILQ_INIT(&w->used);
+    TAILQ_INIT(&w->waiting);
+    see_door(w);
     mutex_init(&w->mutex, RANK_CONNECTIONS);
     cond_init(&w->closed);
     if (getrandom(&w->next_id, sizeof w->next_id, 0) < 0)

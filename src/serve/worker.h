@@ -7,6 +7,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/thread.h"
+
+struct door;
 struct error;
 struct worker;
 struct server_options;
@@ -15,13 +18,17 @@ struct desk;
 /* What all workers of a server share. */
 struct hall {
     const struct server_options *options;
-    const struct tls *tls;       /* NULL: plain HTTP */
-    const struct access *access; /* atomic: the rules in force */
-    bool is_stopping;            /* atomic: no more requests */
-    bool is_local;               /* the local door: who can open it may ask anything */
-    unsigned connections;        /* atomic: of all workers */
-    bool is_crowded;             /* atomic: somebody found no room, or no descriptor */
+    bool is_stopping;      /* atomic: no more requests */
+    bool is_local;         /* the local door: who can open it may ask anything; it has no other */
+    unsigned connections;  /* atomic: of all workers */
+    bool is_crowded;       /* atomic: somebody found no room, or no descriptor */
+    unsigned door_version; /* atomic: changes with the door */
+    struct mutex mutex;    /* guards the next */
+    struct door *door;     /* the one in force; written by the thread that started the server */
 };
+
+/* Puts this door, which it takes, in the place of the one in force. That thread. */
+void hall_put_door(struct hall *h, struct door *new);
 
 /* Takes the listening sockets (closes them), borrows the hall; the desk is copied, its reader is
  * closed with the worker. Runs from here on. NULL (nothing taken) if there is no thread or no

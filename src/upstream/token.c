@@ -47,7 +47,7 @@ void tokens_free(struct tokens *t)
 
 static char *join(const struct token_key *k)
 {
-    return alloc_format("%s\n%s\n%s\n%s", k->realm, k->service, k->scope, k->user);
+    return alloc_format("%s\n%s\n%s\n%s", k->realm, k->service, k->scope, k->identity);
 }
 
 static struct entry *find(struct tokens *t, const struct token_key *k)

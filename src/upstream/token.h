@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Bearer tokens by (realm, service, scope, user): memory only, at most 4,096, oldest out first. No
- * I/O; the time is passed in. Belongs to the fetch thread. (distribution token specification;
+ * Bearer tokens by (realm, service, scope, identity): memory only, at most 4,096, oldest out first.
+ * No I/O; the time is passed in. Belongs to the fetch thread. (distribution token specification;
  * docs/decisions.md) */
 #ifndef UPSTREAM_TOKEN_H
 #define UPSTREAM_TOKEN_H
@@ -15,7 +15,9 @@ struct tokens *tokens_new(void);
 void tokens_free(struct tokens *t);
 
 struct token_key {
-    const char *realm, *service, *scope, *user; /* user "" if anonymous */
+    const char *realm, *service, *scope;
+    const char *identity; /* source.identity: of another password there is another token; "" if
+                             anonymous */
 };
 /* Borrowed until the next put or forget; NULL if none or no longer good at now_ms (monotonic). */
 const char *tokens_get(struct tokens *t, const struct token_key *k, int64_t now_ms);

@@ -12,6 +12,7 @@
 #include "base/alloc.h"
 #include "base/auto.h"
 #include "base/error.h"
+#include "oci/digest.h"
 #include "oci/reference.h"
 #include "upstream/account.h"
 
@@ -66,6 +67,7 @@ static void free_upstream(struct upstream *u)
     for (size_t i = 0; i < u->source_count; i++) {
         free(u->sources[i].username);
         free(u->sources[i].password);
+        free(u->sources[i].identity);
         free(u->sources[i].token);
         free_list(u->sources[i].realms);
         free_way(&u->sources[i].way);
@@ -172,6 +174,14 @@ static bool is_number_or_local(const char *host)
            inet_pton(AF_INET6, host, &any) == 1;
 }
 
+static char *identify(const char *username, const char *password)
+{
+    struct digest d;
+    char hex[DIGEST_HEX_MAX];
+    digest_of(DIGEST_SHA256, password, strlen(password), &d);
+    return alloc_format("%s %s", username, digest_hex(&d, hex));
+}
+
 static int add_source(struct upstream *u, const char *url, const char *username,
                       const char *password, struct error *e)
 {
@@ -196,6 +206,7 @@ static int add_source(struct upstream *u, const char *url, const char *username,
                                                       : upstream_address_range(origin.host);
     new.username = username ? alloc_string(username) : NULL;
     new.password = username ? alloc_string(password ? password : "") : NULL;
+    new.identity = username ? identify(username, new.password) : NULL;
     u->sources = alloc_grow(u->sources, u->source_count + 1, sizeof *u->sources);
     u->sources[u->source_count++] = new;
     return 0;

@@ -35,6 +35,7 @@ struct source {
     char url[512];  /* scheme://host[:port][/prefix], no trailing slash */
     char *username; /* NULL: anonymous */
     char *password;
+    char *identity;          /* of both, for keys: the user and a digest; NULL: anonymous */
     char **realms;           /* hosts that may have them too; NULL-ended; may be NULL */
     char *token;             /* sent as it is, in the place of a user; NULL: none */
     struct source_way way;   /* owned strings */

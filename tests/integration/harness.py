@@ -242,6 +242,21 @@ class Tranship:
         return sorted(p.name for p in self.data.glob("ingest/*"))
 
 
+def reload(mirror, is_good=True):
+    """Sends SIGHUP; the log's line of what came of it."""
+    said = "the configuration was read again" if is_good else "the new configuration is refused"
+    before = sum(e["message"].startswith(said) for e in mirror.log())
+    mirror.process.send_signal(signal.SIGHUP)
+    mirror.wait_log(lambda e: sum(x["message"].startswith(said) for x in mirror.log()) > before)
+    return [e for e in mirror.log() if e["message"].startswith(said)][-1]
+
+
+def held_by(mirror):
+    """Its open descriptors, and its memory in KiB."""
+    status = pathlib.Path(f"/proc/{mirror.process.pid}/status").read_text()
+    return len(os.listdir(f"/proc/{mirror.process.pid}/fd")), int(status.split("VmRSS:")[1].split()[0])
+
+
 def code_of(response):
     """The code of a registry error, the body checked for its form on the way."""
     assert response.header("content-type") == "application/json", response

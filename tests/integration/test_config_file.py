@@ -14,7 +14,7 @@ import images
 import pytest
 from fake_registry import FakeRegistry
 from test_connections import is_instrumented
-from harness import TOP, Tranship, binary, clean_environment, code_of, message_of, wait_until
+from harness import TOP, Tranship, binary, clean_environment, code_of, held_by, message_of, reload, wait_until
 
 DATA = images.random_bytes(3_000_000, "config")
 
@@ -72,15 +72,6 @@ def registries(**urls):
 
 def one_registry(url, **keys):
     return {"registries": {"docker.io": {"origin": url, **{k: str(v) for k, v in keys.items()}}}}
-
-
-def reload(mirror, is_good=True):
-    """Sends SIGHUP; the log's line of what came of it."""
-    said = "the configuration was read again" if is_good else "the new configuration is refused"
-    before = sum(e["message"].startswith(said) for e in mirror.log())
-    mirror.process.send_signal(signal.SIGHUP)
-    mirror.wait_log(lambda e: sum(x["message"].startswith(said) for x in mirror.log()) > before)
-    return [e for e in mirror.log() if e["message"].startswith(said)][-1]
 
 
 # --- who wins ---------------------------------------------------------------------------------------------------------
@@ -269,6 +260,24 @@ def test_docker_login_s_file_is_understood(fake, begin, tmp_path, demo):
     assert "correct horse" not in mirror.stderr and auth not in mirror.stderr
 
 
+def test_a_token_of_a_password_that_was_changed_is_used_no_more(fake, begin, tmp_path, demo):
+    """The registry took the right to that image from us: at the next reload what the old password bought is worth nothing."""
+    secret = tmp_path / "hub.secret"
+    secret.write_text("horse staple")
+    secret.chmod(0o600)
+    fake.auth, fake.users = "bearer", {"me": "horse staple"}
+    mirror = begin(one_registry(fake.url, username="me", password_file=secret, tag_ttl="0s"))
+    assert mirror.manifest("demo", "latest").body == demo.manifest
+    for password, tokens in (("horse staple", 0), ("battery", 1), ("battery", 0)):
+        fake.users = {"me": password}
+        secret.write_text(password)
+        fake.forget()
+        reload(mirror)
+        assert mirror.manifest("demo", "latest").status == 200
+        assert len(fake.asked("token")) == tokens, password
+        assert password not in mirror.stderr
+
+
 @pytest.mark.parametrize("is_named_by_docker", [False, True])
 def test_a_credential_helper_is_asked_at_the_start_and_at_sighup(fake, begin, tmp_path, helper, demo, is_named_by_docker):
     fake.auth, fake.users = "basic", {"me": "correct horse"}
@@ -455,21 +464,17 @@ def test_a_hundred_reloads_under_load_fail_no_request_and_keep_nothing(fake, oth
     def knows_quay():
         return code_of(mirror.get("/v2/a/b/manifests/latest?ns=quay.io")) != "NAME_UNKNOWN"
 
-    def held():
-        status = pathlib.Path(f"/proc/{mirror.process.pid}/status").read_text()
-        return len(os.listdir(f"/proc/{mirror.process.pid}/fd")), int(status.split("VmRSS:")[1].split()[0])
-
     clients = [threading.Thread(target=pull) for _ in range(2)]
     for client in clients:
         client.start()
     try:
         for k in range(100):
             if k == 20:
-                descriptors, kilobytes = held()
+                descriptors, kilobytes = held_by(mirror)
             file.write((here if k % 2 else there) | {"log_level": "off"})
             mirror.process.send_signal(signal.SIGHUP)
             wait_until(lambda: knows_quay() == (k % 2 == 0), what="the new configuration")
-        descriptors_then, kilobytes_then = held()
+        descriptors_then, kilobytes_then = held_by(mirror)
     finally:
         over.set()
         for client in clients:

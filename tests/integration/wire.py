@@ -52,9 +52,9 @@ def connect_local(path, timeout):
 
 class Wire:
     """One connection, to a port of this machine or a socket's path. send() any bytes; head() then read() or rest() for
-    each answer."""
+    each answer. context: TLS with it; source: the address that it comes from."""
 
-    def __init__(self, port, timeout=30, receive_buffer=None):
+    def __init__(self, port, timeout=30, receive_buffer=None, context=None, source=None):
         self.port = port
         self.buffer = b""
         if isinstance(port, pathlib.Path):
@@ -64,8 +64,12 @@ class Wire:
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(timeout)
+        if source:
+            self.socket.bind((source, 0))
         self.socket.connect(("127.0.0.1", port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if context:
+            self.socket = context.wrap_socket(self.socket, server_hostname="127.0.0.1")
 
     def __enter__(self):
         return self

@@ -8,3 +8,5 @@ unit_tests += test_access
 test_access_SOURCES = tests/unit/test_access.c
 unit_tests += test_tally
 test_tally_SOURCES = tests/unit/test_tally.c
+unit_tests += test_throttle
+test_throttle_SOURCES = tests/unit/test_throttle.c

@@ -15,6 +15,7 @@
 
 #include "base/error.h"
 #include "serve/access.h"
+#include "serve/throttle.h"
 
 /* "U*U" and "Hello world!" as others hash them: a test vector of crypt_blowfish, and openssl
  * passwd. */
@@ -54,7 +55,8 @@ static bool admits(char *network, const char *address)
     struct access *a = load("", networks);
     assert_non_null(a);
     struct access_memory *m = access_memory_new();
-    bool is_in = access_check(a, m, &v, 0, &e) == 0;
+    int64_t at_ms;
+    bool is_in = access_check(a, m, &v, 0, &at_ms, &e) == 0;
     if (!is_in)
         assert_int_equal(e.kind, ERR_DENIED);
     access_memory_free(m);
@@ -94,13 +96,35 @@ static void what_is_no_network_is_refused(void **state)
     }
 }
 
+/* WAIT, or 0, or why not. */
+enum { WAIT = -1 };
+static struct sockaddr_in from = {.sin_family = AF_INET};
+static int64_t turn_ms; /* where it says WAIT */
+
+static int check_for(const struct access *a, struct access_memory *m, const char *header,
+                     int64_t came_ms, int64_t now_ms)
+{
+    struct visitor v = {.address = (const struct sockaddr *)&from,
+                        .authorization = header,
+                        .came_ms = came_ms,
+                        .has_waited = now_ms > came_ms};
+    struct error e;
+    int verdict = access_check(a, m, &v, now_ms, &turn_ms, &e);
+    return verdict == 0 ? 0 : verdict > 0 ? WAIT : (int)e.kind;
+}
+
 static int check(const struct access *a, struct access_memory *m, const char *header,
                  int64_t now_ms)
 {
-    struct sockaddr_in from = {.sin_family = AF_INET};
-    struct visitor v = {.address = (const struct sockaddr *)&from, .authorization = header};
-    struct error e;
-    return access_check(a, m, &v, now_ms, &e) == 0 ? 0 : (int)e.kind;
+    return check_for(a, m, header, now_ms, now_ms);
+}
+
+/* Six bits of the password are i; none is right. */
+static const char *guess(unsigned i)
+{
+    static char header[] = "Basic dTpVKlA=";
+    header[10] = (char)('A' + i);
+    return header;
 }
 
 static void known_kinds_of_hashes_are_checked(void **state)
@@ -134,27 +158,78 @@ static void rules_are_the_same_if_all_of_them_are(void **state)
     struct access *again = load("# comment\nu:" BCRYPT, one);
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         assert_int_equal(access_is_same(again, all[i]), i == 0);
+        assert_false(access_is_empty(all[i]));
         access_free(all[i]);
     }
     access_free(again);
+    struct access *none = load("", NULL);
+    assert_true(access_is_empty(none));
+    access_free(none);
 }
 
-static void only_so_many_passwords_a_second_are_checked_and_known_ones_are_free(void **state)
+static void who_guesses_waits_and_who_is_known_does_not(void **state)
 {
-    unsigned busy = 0;
+    unsigned i = 0;
+    (void)state;
+    struct access *a = load("u:" BCRYPT "\nv:" SHA512 "\n", NULL);
+    struct access_memory *m = access_memory_new();
+    from.sin_addr.s_addr = htonl(0x0A000001);
+    assert_int_equal(check(a, m, ANYBODY, 1000), 0);
+    while (check(a, m, guess(i), 1000) == ERR_UNAUTHORIZED)
+        i++;
+    assert_int_equal(i, THROTTLE_FREE_FAILURES);
+    assert_int_equal(turn_ms, 1000 + THROTTLE_FIRST_MS);
+    assert_int_equal(check_for(a, m, guess(i), 1000, 2000), ERR_UNAUTHORIZED);
+    /* what is known, right or wrong, is answered at once, there as elsewhere */
+    assert_int_equal(check(a, m, ANYBODY, 2000), 0);
+    assert_int_equal(check(a, m, guess(0), 2000), ERR_UNAUTHORIZED);
+    assert_int_equal(check(a, m, OTHER, 2000), WAIT); /* nobody can tell it from a guess */
+    from.sin_addr.s_addr = htonl(0x0A000002);
+    assert_int_equal(check(a, m, OTHER, 2000), 0);
+    access_memory_free(m);
+    access_free(a);
+}
+
+static void too_many_passwords_at_once_wait_and_then_are_turned_away(void **state)
+{
+    (void)state;
+    struct access *a = load("u:" BCRYPT "\n", NULL);
+    struct access_memory *m = access_memory_new();
+    for (unsigned i = 0; i < THROTTLE_CHECKS_A_SECOND; i++) {
+        from.sin_addr.s_addr = htonl(0x0A000000 + i);
+        assert_int_equal(check(a, m, guess(i), 1000), ERR_UNAUTHORIZED);
+    }
+    from.sin_addr.s_addr = htonl(0x0A000100);
+    assert_int_equal(check(a, m, ANYBODY, 1500), WAIT);
+    assert_int_equal(turn_ms, 2000);
+    assert_int_equal(check_for(a, m, ANYBODY, 1500 - THROTTLE_PATIENCE_MS, 1500), ERR_BUSY);
+    assert_int_equal(check_for(a, m, ANYBODY, 1500, 2000), 0);
+    access_memory_free(m);
+    access_free(a);
+}
+
+static void guesses_push_no_right_password_out_of_memory(void **state)
+{
+    unsigned guesses = 0;
     (void)state;
     struct access *a = load("u:" BCRYPT "\n", NULL);
     struct access_memory *m = access_memory_new();
     assert_int_equal(check(a, m, ANYBODY, 1000), 0);
-    for (char c = 'A'; c <= 'Z'; c++) {
-        char header[] = "Basic dTpVKlA="; /* u:U*? */
-        header[11] = c;
-        busy += check(a, m, header, 1999) == ERR_BUSY;
+    for (unsigned i = 0; i < 2000; i++) {
+        char header[] = "Basic dTpVAAA="; /* u:U.. */
+        header[10] = (char)('A' + i % 26);
+        header[11] = (char)('A' + i / 26 % 26);
+        header[12] = "AEIMQUYcgk"[i / 676];
+        from.sin_addr.s_addr = htonl(0x0B000000 + i);
+        guesses += check(a, m, header, 2000 + 50 * (int64_t)i) == ERR_UNAUTHORIZED;
+        if (i % 20 == 0)
+            assert_int_equal(check(a, m, ANYBODY, 2000 + 50 * (int64_t)i), 0);
     }
-    assert_true(busy > 0 && busy < 26);
-    assert_int_equal(check(a, m, ANYBODY, 1999), 0);
-    assert_int_equal(check(a, m, "Basic dTpub25l", 1999), ERR_BUSY);
-    assert_int_equal(check(a, m, "Basic dTpub25l", 2000), ERR_UNAUTHORIZED);
+    assert_int_equal(guesses, 2000);
+    from.sin_addr.s_addr = 0;
+    access_memory_forget(m);
+    assert_int_equal(check(a, m, WRONG, 200000), ERR_UNAUTHORIZED);
+    assert_int_equal(check(a, m, ANYBODY, 200000), 0);
     access_memory_free(m);
     access_free(a);
 }
@@ -166,7 +241,9 @@ int main(void)
         cmocka_unit_test(what_is_no_network_is_refused),
         cmocka_unit_test(known_kinds_of_hashes_are_checked),
         cmocka_unit_test(rules_are_the_same_if_all_of_them_are),
-        cmocka_unit_test(only_so_many_passwords_a_second_are_checked_and_known_ones_are_free),
+        cmocka_unit_test(who_guesses_waits_and_who_is_known_does_not),
+        cmocka_unit_test(too_many_passwords_at_once_wait_and_then_are_turned_away),
+        cmocka_unit_test(guesses_push_no_right_password_out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

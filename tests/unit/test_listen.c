@@ -113,6 +113,32 @@ static void a_local_socket_replaces_a_stale_one_and_is_its_owners_alone(void **s
     assert_int_equal(rmdir(folder), 0);
 }
 
+static void only_this_machine_reaches_a_loopback_address(void **state)
+{
+    static const struct {
+        const char *text;
+        bool is_loopback;
+    } all[] = {{"127.0.0.1:0", true},  {"127.9.9.9:0", true},
+               {"localhost:0", true},  {"[::1]:0", true},
+               {"0.0.0.0:0", false},   {":0", false},
+               {"[::]:0", false},      {"[::ffff:127.0.0.1]:0", true},
+               {"128.0.0.1:0", false}, {"[::ffff:10.0.0.1]:0", false}};
+    (void)state;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        struct listen_address a = {0};
+        struct addrinfo *found, hints = {.ai_flags = AI_PASSIVE, .ai_socktype = SOCK_STREAM};
+        char host[64] = "";
+        const char *end = strrchr(all[i].text, ':');
+        bool has_brackets = all[i].text[0] == '[';
+        memcpy(host, all[i].text + has_brackets, (size_t)(end - all[i].text) - 2 * has_brackets);
+        assert_int_equal(getaddrinfo(host[0] ? host : NULL, "0", &hints, &found), 0);
+        memcpy(&a.at, found->ai_addr, found->ai_addrlen);
+        freeaddrinfo(found);
+        if (listen_is_loopback(&a) != all[i].is_loopback)
+            fail_msg("%s", all[i].text);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -121,6 +147,7 @@ int main(void)
         cmocka_unit_test(a_port_that_another_server_shares_is_taken),
         cmocka_unit_test(version_6_is_printed_in_brackets),
         cmocka_unit_test(a_local_socket_replaces_a_stale_one_and_is_its_owners_alone),
+        cmocka_unit_test(only_this_machine_reaches_a_loopback_address),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
