@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
+#include "base/metrics.h"
 #include "base/thread.h"
 
 struct hashing {
@@ -27,6 +28,7 @@ static void *loop(void *cls)
     struct hashing *h = cls;
     while (!h->is_over || mailbox_count(h->mailbox) > 0) {
         struct hash_work *w = (struct hash_work *)mailbox_take(h->mailbox, -1);
+        metric_add(hashing_queue, -1);
         w->run(w);
     }
     return NULL;
@@ -55,6 +57,7 @@ void hashing_stop(struct hashing *h)
 
 void hashing_post(struct hashing *h, struct hash_work *w)
 {
+    metric_add(hashing_queue, 1); /* first: it may be taken at once */
     bool is_posted = mailbox_post_always(h->mailbox, &w->letter);
     assert(is_posted);
     (void)is_posted;
