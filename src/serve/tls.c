@@ -16,7 +16,7 @@
 #include "base/file.h"
 #include "oci/digest.h"
 
-enum { PEM_MAX = 4 << 20 };
+enum { PEM_MAX = 4 << 20, CHAIN_MAX = 16 };
 
 enum { CHAIN, KEY, CLIENT_CA, FILES };
 
@@ -44,11 +44,26 @@ static gnutls_datum_t datum_of(const struct pem *p)
     return (gnutls_datum_t){.data = (unsigned char *)p->text, .size = (unsigned)p->length};
 }
 
+/* 0, or GnuTLS' code. Looked at on its own first, for GnuTLS 3.7 keeps memory of a chain that it
+ * cannot read together with its key. */
+static int prove_chain(const gnutls_datum_t *pem)
+{
+    gnutls_x509_crt_t chain[CHAIN_MAX];
+    unsigned count = CHAIN_MAX;
+    int read = gnutls_x509_crt_list_import(chain, &count, pem, GNUTLS_X509_FMT_PEM,
+                                           GNUTLS_X509_CRT_LIST_IMPORT_FAIL_IF_EXCEED);
+    for (int i = 0; i < read; i++)
+        gnutls_x509_crt_deinit(chain[i]);
+    return read < 0 ? read : 0;
+}
+
 static int take_in(struct tls *t, const struct pem *pems, const char *const *files, struct error *e)
 {
     const gnutls_datum_t chain = datum_of(&pems[CHAIN]), key = datum_of(&pems[KEY]);
-    int code =
-        gnutls_certificate_set_x509_key_mem(t->credentials, &chain, &key, GNUTLS_X509_FMT_PEM);
+    int code = prove_chain(&chain);
+    if (code == 0)
+        code =
+            gnutls_certificate_set_x509_key_mem(t->credentials, &chain, &key, GNUTLS_X509_FMT_PEM);
     if (code < 0)
         return error_set(e, ERR_USAGE, "certificate %s with key %s: %s", files[CHAIN], files[KEY],
                          gnutls_strerror(code));
