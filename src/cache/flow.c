@@ -29,7 +29,7 @@ struct flow *flow_new(struct store *s, const struct digest *d, int64_t size_byte
     f->digest = *d;
     f->fd = -1;
     f->hasher = hasher_new(d->algorithm);
-    f->has_size = size_bytes >= 0;
+    f->has_size = f->is_promised = size_bytes >= 0;
     f->size = f->has_size ? (uint64_t)size_bytes : 0;
     f->began_ms = clock_mono_ms();
     mutex_init(&f->mutex, RANK_FLOW);
@@ -82,6 +82,16 @@ bool flow_size(struct flow *f, uint64_t *size_bytes)
     /* A descriptor's promise is no size yet: an upstream has to confirm it first. */
     if (f->state == FLOW_WAITING || !f->has_size)
         return false;
+    *size_bytes = f->size;
+    return true;
+}
+
+bool flow_tell_size(struct flow *f, uint64_t *size_bytes)
+{
+    MUTEX_HOLD(&f->mutex);
+    if (f->state == FLOW_WAITING || !f->has_size)
+        return false;
+    f->was_told = true;
     *size_bytes = f->size;
     return true;
 }
@@ -443,8 +453,10 @@ bool flow_restart(struct flow *f)
     if (may) {
         f->present.count = 0;
         f->taken_up = 0;
-        if (f->state == FLOW_WAITING)
+        if (f->state == FLOW_WAITING || !(f->is_promised || f->was_told)) {
+            f->state = FLOW_WAITING;
             f->has_size = false;
+        }
     }
     mutex_unlock(&f->mutex);
     if (!may)

@@ -44,6 +44,8 @@ const struct digest *flow_digest(const struct flow *f);
 enum flow_state flow_state(struct flow *f);
 /* True once the size is known (STREAMING and later, unless FAILED before). */
 bool flow_size(struct flow *f, uint64_t *size_bytes);
+/* The same for who tells a client: it stands from now on. */
+bool flow_tell_size(struct flow *f, uint64_t *size_bytes);
 bool flow_error(struct flow *f, struct error *e); /* true and *e filled once FAILED */
 int flow_fd(const struct flow *f);     /* borrowed: the data file; complete once VERIFIED */
 uint64_t flow_present(struct flow *f); /* bytes present now */
@@ -93,8 +95,9 @@ int flow_finish(struct flow *f, struct error *e);
 /* FAILED for that reason; keeps the partial data unless the reason is ERR_CORRUPT. No effect once
  * ended. */
 void flow_fail(struct flow *f, const struct error *why);
-/* Throws away all bytes (taken-up ones turned out wrong) while no reader has been given any: true;
- * else false. */
+/* Throws away all bytes (they turned out wrong) while no reader has been given any: true; else
+ * false. So goes a size that a source stated, if nobody promised it and no client was told: then
+ * the flow is WAITING again, the one step back that there is. */
 bool flow_restart(struct flow *f);
 /* Writes the map now (it is also written as bytes come, every 4 MiB). */
 void flow_save(struct flow *f);

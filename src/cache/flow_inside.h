@@ -34,7 +34,7 @@ struct flow {
 
     struct mutex mutex; /* guards all below */
     enum flow_state state;
-    bool has_size, was_read;
+    bool has_size, is_promised, was_told, was_read; /* told: the size, to a client */
     uint64_t size;
     struct segments present;
     uint64_t hashed;        /* prefix that went through the hasher */

@@ -662,6 +662,7 @@ static void blob_finish(struct blob_pull *p)
     bool has_others = !is_first && blame(p, digest) && is_pool(p);
     if ((is_first || has_others) && flow_restart(p->flow)) {
         p->refetched = true;
+        p->is_answered = false;
         p->had_leftover = false;
         p->contributors = 0;
         fetcher_set_timer(p->fetcher, &p->step, 0);

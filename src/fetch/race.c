@@ -45,6 +45,7 @@ struct race {
     struct timer settle;  /* cancels the losers */
     int64_t patience_ms;  /* what is left of it after the present delay */
     bool has_waited;      /* longer than a delay, before asking who is left out */
+    bool has_timed_out;   /* somebody: a client waits for one time-out, not for several */
     struct error why;     /* the worst so far: of the origin, if it was asked */
     bool has_origins_word;
 };
@@ -236,6 +237,17 @@ static void succeed(struct contender *c)
                      tells ? c->received : 0, clock_mono_ms() - c->first_body_ms);
 }
 
+/* Somebody who has not had his time yet, or the origin, has not answered: worth going on. */
+static bool may_still_answer(const struct race *r)
+{
+    for (size_t i = 0; i < r->next; i++) {
+        const struct contender *c = r->contenders[i];
+        if (c->exchange && (!c->was_suspected || c->source == upstream_origin(r->request.upstream)))
+            return true;
+    }
+    return false;
+}
+
 static void failed(struct contender *c, const struct error *why)
 {
     struct race *r = c->race;
@@ -245,6 +257,7 @@ static void failed(struct contender *c, const struct error *why)
         return; /* it only heard that it lost */
     standing_judge(q->upstream, c->source, r->repository, r->digest, why);
     remember(r, c, why);
+    r->has_timed_out |= why->kind == ERR_TIMEOUT;
     bool is_ours = why->kind == ERR_STOPPING || why->kind == ERR_IO || why->kind == ERR_NO_SPACE;
     if (r->winner == c)
         finish(r, c, why);
@@ -252,8 +265,8 @@ static void failed(struct contender *c, const struct error *why)
         finish(r, NULL, why);
     else if (r->next < r->count && c == r->contenders[r->next - 1])
         fetcher_set_timer(r->fetcher, &r->advance, 0);
-    else if (r->next == r->count && (r->running == 0 || why->kind == ERR_TIMEOUT))
-        finish_without(r); /* a client waits for one time-out, not for the sum of the delays too */
+    else if (r->next == r->count && (r->has_timed_out || r->running == 0) && !may_still_answer(r))
+        finish_without(r);
 }
 
 static void on_done(void *cls, const struct head *head, const struct error *why)
@@ -381,6 +394,10 @@ static void advance(struct timer *t)
             !health_is_usable(&r->line[r->next]->health, clock_mono_ms())) {
             r->has_waited = true;
             fetcher_set_timer(r->fetcher, t, PATIENCE_MS);
+            return;
+        }
+        if (r->next == r->count && r->has_timed_out && !may_still_answer(r)) {
+            finish_without(r);
             return;
         }
         if (r->next == r->count && r->request.can_do_without) {

@@ -162,7 +162,7 @@ static void describe(struct request *r, const struct answer *a, struct object *o
     o->answer = a;
     o->size_bytes = a->content ? a->content->size_bytes : a->size_bytes;
     if (a->kind == ANSWER_FLOW)
-        flow_size(a->flow, &o->size_bytes);
+        flow_tell_size(a->flow, &o->size_bytes);
     o->content_type = is_manifest && type[0] ? type : "application/octet-stream";
     digest_print(&a->digest, o->digest);
     snprintf(o->etag, sizeof o->etag, "\"%s\"", o->digest);

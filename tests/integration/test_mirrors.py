@@ -477,6 +477,21 @@ def test_a_slow_first_byte_is_overtaken_and_the_loser_cancelled(pool, front):
     assert pool.mirrors[0].sent(LAYER) < 900_000
 
 
+def test_the_time_out_of_a_mirror_does_not_end_the_wait_for_a_slow_origin(fake, start, deaf):
+    fake.add(NAME, IMAGE, "latest")
+    front = start(mirror=[deaf.url], connect_timeout="1500ms")
+    fault = fake.fault("registry GET", stall_before=True)
+    with front.wire() as one, front.wire() as other:
+        one.ask(f"/v2/{NAME}/blobs/{LAYER}")
+        other.ask(f"/v2/{NAME}/manifests/{IMAGE.digest}")
+        fake.wait_asked("registry GET", 2)
+        front.wait_log(lambda e: e.get("message") == "a source is left out" and e["reason"] == "time-out")
+        front.get("/v2/")  # by then nobody has been told that there is no answer
+        fault.release()
+        assert one.rest(one.head()).body == IMAGE.blobs[LAYER]
+        assert other.rest(other.head()).body == IMAGE.manifest
+
+
 def test_a_slow_origin_is_no_reason_to_ask_dead_mirrors_again(pool, start):
     front = start(mirror=pool.urls)
     for one in pool.mirrors:

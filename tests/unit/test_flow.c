@@ -194,6 +194,29 @@ static void the_rate_counts_what_came_and_not_what_was_taken_up(void **state)
     flow_unref(f);
 }
 
+static void a_stated_size_goes_with_a_restart_unless_it_was_promised_or_told(void **state)
+{
+    struct fixture *x = *state;
+    struct error e;
+    uint64_t size;
+    struct flow *f = begin(x, -1);
+    assert_int_equal(flow_set_size(f, 100, &e), 0);
+    assert_true(flow_restart(f));
+    assert_int_equal(flow_state(f), FLOW_WAITING);
+    assert_false(flow_tell_size(f, &size));
+    assert_int_equal(flow_set_size(f, SIZE, &e), 0);
+    assert_true(flow_tell_size(f, &size));
+    assert_int_equal(size, SIZE);
+    assert_true(flow_restart(f));
+    assert_int_equal(flow_set_size(f, 100, &e), -1);
+    flow_unref(f);
+    f = begin(x, SIZE);
+    assert_int_equal(flow_set_size(f, SIZE, &e), 0);
+    assert_true(flow_restart(f));
+    assert_int_equal(flow_set_size(f, 100, &e), -1);
+    flow_unref(f);
+}
+
 struct listener {
     struct waiter waiter;
     int calls;
@@ -462,6 +485,7 @@ int main(void)
         TEST(more_than_the_promised_size_is_refused),
         TEST(a_later_flow_goes_on_where_an_earlier_one_stopped),
         TEST(a_restart_forgets_what_was_taken_up_unless_somebody_read_it),
+        TEST(a_stated_size_goes_with_a_restart_unless_it_was_promised_or_told),
         TEST(the_rate_counts_what_came_and_not_what_was_taken_up),
         TEST(a_waiter_is_woken_once_and_only_for_its_news),
         TEST(the_producer_learns_which_bytes_are_waited_for),
