@@ -76,9 +76,8 @@ enum flow_state flow_state(struct flow *f)
     return f->state;
 }
 
-bool flow_size(struct flow *f, uint64_t *size_bytes)
+static bool look_at_size(const struct flow *f, uint64_t *size_bytes)
 {
-    MUTEX_HOLD(&f->mutex);
     /* A descriptor's promise is no size yet: an upstream has to confirm it first. */
     if (f->state == FLOW_WAITING || !f->has_size)
         return false;
@@ -86,13 +85,18 @@ bool flow_size(struct flow *f, uint64_t *size_bytes)
     return true;
 }
 
+bool flow_size(struct flow *f, uint64_t *size_bytes)
+{
+    MUTEX_HOLD(&f->mutex);
+    return look_at_size(f, size_bytes);
+}
+
 bool flow_tell_size(struct flow *f, uint64_t *size_bytes)
 {
     MUTEX_HOLD(&f->mutex);
-    if (f->state == FLOW_WAITING || !f->has_size)
+    if (!look_at_size(f, size_bytes))
         return false;
     f->was_told = true;
-    *size_bytes = f->size;
     return true;
 }
 
