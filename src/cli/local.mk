@@ -1,3 +1,4 @@
+cli_sources += src/cli/arguments.c src/cli/arguments.h
 cli_sources += src/cli/cli.h
 cli_sources += src/cli/cmd_check_config.c
 cli_sources += src/cli/cmd_serve.c
