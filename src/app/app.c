@@ -86,7 +86,9 @@ static int start_fetcher(struct app *a, struct error *e)
                                       .stall_timeout_ms = c->stall_timeout_ms,
                                       .max_transfers = (unsigned)c->max_transfers,
                                       .max_per_host = (unsigned)c->max_per_host,
-                                      .max_per_blob = (unsigned)c->connections_per_source,
+                                      .max_per_source = (unsigned)c->connections_per_source,
+                                      .max_per_blob = (unsigned)c->connections_per_blob,
+                                      .piece_bytes = (uint64_t)c->smallest_piece_bytes,
                                       .user_agent = "tranship/" PACKAGE_VERSION,
                                       .hashing = a->hashing};
     a->fetcher = fetcher_start(&o, e);

@@ -144,6 +144,7 @@ static void add_registry(struct building *b, struct upstreams *u, const struct r
                                                .client_certificate = r->client_certificate,
                                                .client_key = r->client_key},
                                        .resolves_anywhere = strcmp(r->resolve, "any") == 0,
+                                       .is_accelerated = strcmp(r->accelerate, "yes") == 0,
                                        .tag_ttl_ms = r->tag_ttl_ms,
                                        .hosts = r->hosts,
                                        .allow = r->allow,

@@ -21,7 +21,9 @@ struct fetcher_options {
     int64_t stall_timeout_ms;   /* without a body byte */
     unsigned max_transfers;     /* exchanges at once, further ones wait their turn */
     unsigned max_per_host;      /* connections to one host */
-    unsigned max_per_blob;      /* transfers of one blob from one source at once; 0 as 1 */
+    unsigned max_per_source;    /* transfers of one blob from one source at once; 0 as 1 */
+    unsigned max_per_blob;      /* and from all of them, PLAN_PARTS_MAX at most; 0 as 1 */
+    uint64_t piece_bytes;       /* less is not worth a transfer of its own */
     const char *user_agent;     /* "tranship/0.1.0" */
     struct hashing *hashing;    /* hashes large blobs; NULL: the fetch thread does */
 };

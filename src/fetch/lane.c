@@ -7,14 +7,15 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
-#include "cache/flow.h"
 #include "fetch/exchange.h"
+#include "fetch/plan.h"
 #include "upstream/upstream.h"
 
 struct lane {
     struct lane_request request;
     struct exchange *exchange;
-    uint64_t at, asked_end, received;
+    struct part part;
+    uint64_t received;
     bool is_refused;
 };
 
@@ -22,10 +23,8 @@ static int on_head(void *cls, const struct head *head, struct error *e)
 {
     struct lane *l = cls;
     const struct content_range *r = &head->content_range;
-    uint64_t size = 0;
-    flow_size(l->request.flow, &size);
-    if (head->status == 206 && head->has_content_range && !r->is_unsatisfied && r->first == l->at &&
-        r->last + 1 == l->asked_end && r->total == size)
+    if (head->status == 206 && head->has_content_range && !r->is_unsatisfied &&
+        r->first == l->part.at && r->last + 1 == l->part.asked_end && r->total == l->request.size)
         return 0;
     l->is_refused = true;
     return error_set(e, ERR_UPSTREAM, "%s did not answer the range that was asked",
@@ -36,14 +35,13 @@ static int on_body(void *cls, const void *bytes, size_t length, struct error *e)
 {
     struct lane *l = cls;
     l->received += length;
-    if (l->at >= l->request.end)
+    if (l->part.at >= l->part.end)
         return error_set(e, ERR_STOPPING, "the rest comes another way");
-    if (length > l->request.end - l->at)
-        length = (size_t)(l->request.end - l->at);
-    if (flow_write(l->request.flow, l->at, bytes, length, e) < 0)
+    if (length > l->part.end - l->part.at)
+        length = (size_t)(l->part.end - l->part.at);
+    if (l->request.on_bytes(l->request.cls, l, l->part.at, bytes, length, e) < 0)
         return -1;
-    l->at += length;
-    l->request.on_news(l->request.cls);
+    l->part.at += length;
     return 0;
 }
 
@@ -53,7 +51,7 @@ static void on_done(void *cls, const struct head *head, const struct error *why)
     struct error none = {0};
     (void)head;
     l->exchange = NULL;
-    if (l->at >= l->request.end)
+    if (l->part.at >= l->part.end)
         why = NULL;
     else if (!why)
         why = (error_set(&none, ERR_UPSTREAM, "%s sent less than the range that was asked",
@@ -70,8 +68,7 @@ struct lane *lane_start(struct fetcher *f, const struct lane_request *r)
     struct lane *l = alloc_zero(sizeof *l);
     l->request = *r;
     l->request.repository = l->request.path = NULL;
-    l->at = r->first;
-    l->asked_end = r->end;
+    l->part = (struct part){r->first, r->end, r->end, r->source_index, false};
     const struct exchange_request x = {.source = r->source,
                                        .repository = r->repository,
                                        .path = r->path,
@@ -97,19 +94,9 @@ void lane_cancel(struct lane *l)
     free(l);
 }
 
-uint64_t lane_at(const struct lane *l)
+struct part *lane_part(struct lane *l)
 {
-    return l->at;
-}
-
-uint64_t lane_end(const struct lane *l)
-{
-    return l->request.end;
-}
-
-void lane_shorten(struct lane *l, uint64_t end)
-{
-    l->request.end = end < l->at ? l->at : end;
+    return &l->part;
 }
 
 uint64_t lane_received(const struct lane *l)

@@ -6,20 +6,24 @@
 #define FETCH_LANE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct error;
 struct fetcher;
-struct flow;
 struct lane;
+struct part;
 struct source;
 
 struct lane_request {
     struct source *source;
+    int source_index; /* for its part: plan.h */
     const char *repository, *path;
-    struct flow *flow;          /* its size is known; outlives the lane */
-    uint64_t first, end;        /* the part: end is the byte after it */
-    void (*on_news)(void *cls); /* bytes were written */
+    uint64_t first, end; /* the part: end is the byte after it */
+    uint64_t size;       /* of the blob */
+    /* Bytes of its part, in order. -1 ends it. */
+    int (*on_bytes)(void *cls, const struct lane *l, uint64_t offset, const void *bytes,
+                    size_t length, struct error *e);
     /* The end, once, never from within lane_start: the lane is freed after it returns. why NULL:
      * all of its part came. is_refused: the source will have no such transfer (no ranges, a limit).
      */
@@ -31,9 +35,7 @@ struct lane_request {
 struct lane *lane_start(struct fetcher *f, const struct lane_request *r);
 void lane_cancel(struct lane *l); /* without on_done; frees */
 
-uint64_t lane_at(const struct lane *l); /* the next byte that it expects */
-uint64_t lane_end(const struct lane *l);
-void lane_shorten(struct lane *l, uint64_t end); /* to no less than lane_at */
+struct part *lane_part(struct lane *l); /* of which others may take the far side */
 uint64_t lane_received(const struct lane *l);
 struct source *lane_source(const struct lane *l);
 

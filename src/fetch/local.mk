@@ -1,9 +1,10 @@
 tranship_sources += src/fetch/authorize.c src/fetch/authorize.h
 tranship_sources += src/fetch/exchange.c src/fetch/exchange.h
 tranship_sources += src/fetch/fetcher.c src/fetch/fetcher.h
-tranship_sources += src/fetch/fill.c
+tranship_sources += src/fetch/fill.c src/fetch/fill.h
 tranship_sources += src/fetch/lane.c src/fetch/lane.h
 tranship_sources += src/fetch/listing.c src/fetch/listing.h
+tranship_sources += src/fetch/plan.c src/fetch/plan.h
 tranship_sources += src/fetch/proxy.c src/fetch/proxy.h
 tranship_sources += src/fetch/local.c src/fetch/local.h
 tranship_sources += src/fetch/pull.c src/fetch/pull.h
@@ -12,4 +13,5 @@ tranship_sources += src/fetch/redirect.c src/fetch/redirect.h
 tranship_sources += src/fetch/standing.c src/fetch/standing.h
 tranship_sources += src/fetch/survey.c src/fetch/survey.h
 tranship_sources += src/fetch/transfer.c src/fetch/transfer.h
+tranship_sources += src/fetch/widen.c src/fetch/widen.h
 tranship_sources += src/fetch/inside.h

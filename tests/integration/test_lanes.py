@@ -2,6 +2,7 @@
 """Several transfers of one blob at once, over several connections and sources: each byte once, whatever they refuse,
 break or lie about. Connections here are throttled, so that the blob takes long enough to be worth it."""
 
+import json
 import re
 
 import images
@@ -51,6 +52,21 @@ def test_with_one_a_source_there_is_one(fake, start, digest):
     fake.fault(BLOB, rate=RATE * 4)
     pull(start(connections_per_source=1), digest)
     assert parts(fake) == [(0, None)] and fake.sent(digest) == SIZE
+
+
+@pytest.mark.parametrize("options", [{"connections_per_blob": 1}, {"smallest_piece": "17MiB"}])
+def test_where_the_options_say_so_there_is_one_transfer(fake, start, digest, options):
+    fake.fault(BLOB, rate=RATE * 4)
+    pull(start(**MANY, **options), digest)
+    assert parts(fake) == [(0, None)]
+
+
+def test_a_registry_that_is_not_accelerated_is_asked_once(fake, start, digest, tmp_path):
+    file = tmp_path / "tranship.json"
+    file.write_text(json.dumps({"registries": {"docker.io": {"accelerate": "no"}}}))
+    fake.fault(BLOB, rate=RATE * 4)
+    pull(start(config=file, **MANY), digest)
+    assert parts(fake) == [(0, None)]
 
 
 def test_a_blob_that_comes_fast_comes_in_one_piece(fake, start):
