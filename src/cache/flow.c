@@ -14,6 +14,7 @@
 #include "cache/store.h"
 
 enum {
+    GIVEN_PARTS_MAX = 256, /* beyond, what lies between them is taken as given */
     SAVE_EVERY_BYTES = 4 << 20,
     FLUSH_EVERY_MS = 2,
     WAKE_AT_BYTES = 256 << 10, /* this much news is worth a wake-up before FLUSH_EVERY_MS is over */
@@ -55,6 +56,8 @@ void flow_unref(struct flow *f)
     mutex_fini(&f->mutex);
     pthread_cond_destroy(&f->is_free);
     segments_fini(&f->present);
+    segments_fini(&f->given);
+    segments_fini(&f->doubted);
     free(f->gathered);
     free(f);
     metric_add(flows, -1);
@@ -130,9 +133,12 @@ static uint64_t readable(const struct flow *f, uint64_t offset)
 {
     uint64_t n = segments_from(&f->present, offset);
     bool reaches_the_end = !f->has_size || offset + n >= f->size;
-    if (f->state == FLOW_VERIFIED || n == 0 || !reaches_the_end)
+    if (f->state == FLOW_VERIFIED || n == 0)
         return n;
-    return n - 1; /* the newest byte is held back */
+    uint64_t until_doubted = segments_next(&f->doubted, offset) - offset;
+    if (reaches_the_end)
+        n--; /* the newest byte is held back */
+    return n < until_doubted ? n : until_doubted;
 }
 
 static bool has_news(const struct flow *f, uint64_t offset)
@@ -186,12 +192,15 @@ ssize_t flow_read(struct flow *f, uint64_t offset, void *into, size_t max, struc
             return -1;
         }
         n = readable(f, offset);
-        if (n > 0)
-            f->was_read = true;
+        n = n < max ? n : max;
+        if (n > 0 && f->state != FLOW_VERIFIED) {
+            segments_add(&f->given, offset, offset + n);
+            segments_thin(&f->given, GIVEN_PARTS_MAX);
+        }
     }
     if (n == 0)
         return 0;
-    ssize_t got = file_read_some(f->fd, into, n < max ? (size_t)n : max, offset, e);
+    ssize_t got = file_read_some(f->fd, into, (size_t)n, offset, e);
     if (got == 0)
         return error_set(e, ERR_IO, "the partial file is shorter than what was written to it");
     return got;
@@ -358,7 +367,8 @@ bool flow_wanted(struct flow *f, uint64_t after, uint64_t *offset)
     uint64_t first = UINT64_MAX;
     MUTEX_HOLD(&f->mutex);
     STAILQ_FOREACH(w, &f->waiters, next)
-    if (w->offset < FLOW_END && w->offset > after && w->offset < first && !has_news(f, w->offset))
+    if (w->offset < FLOW_END && w->offset > after && w->offset < first &&
+        segments_from(&f->present, w->offset) == 0)
         first = w->offset;
     *offset = first;
     return first != UINT64_MAX;
@@ -450,12 +460,25 @@ void flow_fail(struct flow *f, const struct error *why)
     end_as(f, FLOW_FAILED, why);
 }
 
+/* What was hashed may have been of what went. */
+static void hash_anew(struct flow *f)
+{
+    flow_hash_claim(f);
+    f->gathered_bytes = 0;
+    hasher_reset(f->hasher);
+    mutex_lock(&f->mutex);
+    f->hashed = 0;
+    f->is_claimed = false;
+    mutex_unlock(&f->mutex);
+    flow_save(f);
+}
+
 bool flow_restart(struct flow *f)
 {
     mutex_lock(&f->mutex);
-    bool may = !f->was_read && f->state < FLOW_VERIFIED;
+    bool may = f->given.count == 0 && f->state < FLOW_VERIFIED;
     if (may) {
-        f->present.count = 0;
+        f->present.count = f->doubted.count = 0;
         f->taken_up = 0;
         if (f->state == FLOW_WAITING || !(f->is_promised || f->was_told)) {
             f->state = FLOW_WAITING;
@@ -463,19 +486,38 @@ bool flow_restart(struct flow *f)
         }
     }
     mutex_unlock(&f->mutex);
-    if (!may)
+    if (!may || ftruncate(f->fd, 0) < 0)
         return false;
-    flow_hash_claim(f);
-    f->gathered_bytes = 0;
-    if (ftruncate(f->fd, 0) < 0)
-        return false;
-    hasher_reset(f->hasher);
-    mutex_lock(&f->mutex);
-    f->hashed = 0;
-    f->is_claimed = false;
-    mutex_unlock(&f->mutex);
-    flow_save(f);
+    hash_anew(f);
     return true;
+}
+
+void flow_doubt(struct flow *f, uint64_t first, uint64_t end)
+{
+    MUTEX_HOLD(&f->mutex);
+    segments_add(&f->doubted, first, end);
+}
+
+void flow_trust(struct flow *f, uint64_t first, uint64_t end)
+{
+    mutex_lock(&f->mutex);
+    segments_remove(&f->doubted, first, end);
+    mutex_unlock(&f->mutex);
+    wake_those_with_news(f);
+}
+
+bool flow_drop(struct flow *f, const struct segments *bytes)
+{
+    mutex_lock(&f->mutex);
+    bool may = f->state < FLOW_VERIFIED && !segments_meet(&f->given, bytes);
+    if (may) {
+        segments_subtract(&f->present, bytes);
+        segments_subtract(&f->doubted, bytes);
+    }
+    mutex_unlock(&f->mutex);
+    if (may)
+        hash_anew(f);
+    return may;
 }
 
 void flow_save(struct flow *f)

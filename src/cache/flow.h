@@ -20,6 +20,7 @@
 
 struct error;
 struct hashing;
+struct segments;
 struct store;
 struct flow;
 
@@ -99,6 +100,13 @@ void flow_fail(struct flow *f, const struct error *why);
  * false. So goes a size that a source stated, if nobody promised it and no client was told: then
  * the flow is WAITING again, the one step back that there is. */
 bool flow_restart(struct flow *f);
+/* Readers do not get those bytes, here or still to come, before they are trusted or the flow is
+ * VERIFIED. */
+void flow_doubt(struct flow *f, uint64_t first, uint64_t end);
+void flow_trust(struct flow *f, uint64_t first, uint64_t end);
+/* Throws away those bytes, unless a reader was given one of them: true; else false. Until others
+ * are written over them, the file has them still. */
+bool flow_drop(struct flow *f, const struct segments *bytes);
 /* Writes the map now (it is also written as bytes come, every 4 MiB). */
 void flow_save(struct flow *f);
 

@@ -34,14 +34,16 @@ struct flow {
 
     struct mutex mutex; /* guards all below */
     enum flow_state state;
-    bool has_size, is_promised, was_told, was_read; /* told: the size, to a client */
+    bool has_size, is_promised, was_told; /* told: the size, to a client */
     uint64_t size;
     struct segments present;
-    uint64_t hashed;        /* prefix that went through the hasher */
-    bool is_waiting;        /* work: posted, or running; it holds a reference */
-    bool is_hashing;        /* the thread beside is at a chunk */
-    bool is_claimed;        /* the producer hashes the rest */
-    pthread_cond_t is_free; /* no longer is_hashing */
+    struct segments given;   /* to readers */
+    struct segments doubted; /* not to be given yet */
+    uint64_t hashed;         /* prefix that went through the hasher */
+    bool is_waiting;         /* work: posted, or running; it holds a reference */
+    bool is_hashing;         /* the thread beside is at a chunk */
+    bool is_claimed;         /* the producer hashes the rest */
+    pthread_cond_t is_free;  /* no longer is_hashing */
     struct waiters waiters;
     struct error error;
     uint64_t taken_up; /* bytes that an earlier flow left */

@@ -43,6 +43,61 @@ void segments_add(struct segments *s, uint64_t first, uint64_t end)
     s->parts[i] = (struct segment){first, end};
 }
 
+static void take_out(struct segments *s, size_t i)
+{
+    memmove(s->parts + i, s->parts + i + 1, (s->count - i - 1) * sizeof *s->parts);
+    s->count--;
+}
+
+void segments_remove(struct segments *s, uint64_t first, uint64_t end)
+{
+    for (size_t i = s->count; i-- > 0;) {
+        struct segment x = s->parts[i];
+        if (end <= x.first || x.end <= first)
+            continue;
+        take_out(s, i);
+        if (x.first < first)
+            segments_add(s, x.first, first);
+        if (end < x.end)
+            segments_add(s, end, x.end);
+    }
+}
+
+void segments_subtract(struct segments *s, const struct segments *other)
+{
+    for (size_t i = 0; i < other->count; i++)
+        segments_remove(s, other->parts[i].first, other->parts[i].end);
+}
+
+bool segments_meet(const struct segments *s, const struct segments *other)
+{
+    for (size_t i = 0; i < other->count; i++)
+        if (segments_next(s, other->parts[i].first) < other->parts[i].end)
+            return true;
+    return false;
+}
+
+void segments_thin(struct segments *s, size_t most)
+{
+    while (s->count > most && s->count > 1) {
+        size_t nearest = 1;
+        for (size_t i = 2; i < s->count; i++)
+            if (s->parts[i].first - s->parts[i - 1].end <
+                s->parts[nearest].first - s->parts[nearest - 1].end)
+                nearest = i;
+        s->parts[nearest - 1].end = s->parts[nearest].end;
+        take_out(s, nearest);
+    }
+}
+
+uint64_t segments_next(const struct segments *s, uint64_t from)
+{
+    for (size_t i = 0; i < s->count; i++)
+        if (from < s->parts[i].end)
+            return from > s->parts[i].first ? from : s->parts[i].first;
+    return UINT64_MAX;
+}
+
 uint64_t segments_from(const struct segments *s, uint64_t offset)
 {
     for (size_t i = 0; i < s->count; i++)

@@ -20,6 +20,14 @@ struct segments { /* {0} is empty */
 
 void segments_fini(struct segments *s); /* empty again */
 void segments_add(struct segments *s, uint64_t first, uint64_t end);
+void segments_remove(struct segments *s, uint64_t first, uint64_t end);
+void segments_subtract(struct segments *s, const struct segments *other);
+bool segments_meet(const struct segments *s, const struct segments *other); /* in some byte */
+/* Joins the parts that are nearest to each other, what lies between them included, until there are
+ * no more than most. */
+void segments_thin(struct segments *s, size_t most);
+/* The first byte at or after from that is present; UINT64_MAX: none. */
+uint64_t segments_next(const struct segments *s, uint64_t from);
 uint64_t segments_from(const struct segments *s, uint64_t offset); /* present ones from there on */
 uint64_t segments_sum(const struct segments *s);
 uint64_t segments_end(const struct segments *s); /* the byte after the last present one; 0: none */

@@ -16,6 +16,7 @@
 #include "base/thread.h"
 #include "cache/flow.h"
 #include "cache/hashing.h"
+#include "cache/segments.h"
 #include "cache/store.h"
 
 enum { SIZE = 3 << 20 };
@@ -81,6 +82,69 @@ static void the_newest_byte_is_held_back_until_the_digest_matches(void **state)
     assert_int_equal(flow_read(f, SIZE - 1, &byte, 1, &e), 1);
     assert_int_equal(byte, x->blob[SIZE - 1]);
     flow_unref(f);
+}
+
+static void wake_nobody(struct waiter *w)
+{
+    (void)w;
+}
+
+static void doubted_bytes_are_read_once_they_are_trusted_or_all_is_verified(void **state)
+{
+    struct fixture *x = *state;
+    auto_unref(flow) struct flow *f = begin(x, SIZE);
+    struct error e;
+    char *into = malloc(SIZE);
+    uint64_t wanted;
+    struct waiter w = {.wake = wake_nobody};
+    flow_set_size(f, SIZE, &e);
+    flow_doubt(f, 1000, 2000);
+    flow_doubt(f, 5000, SIZE);
+    assert_int_equal(flow_write(f, 0, x->blob, SIZE, &e), 0);
+    assert_int_equal(flow_read(f, 0, into, SIZE, &e), 1000);
+    assert_int_equal(flow_read(f, 1000, into, SIZE, &e), 0);
+    assert_true(flow_await(f, SIZE - 10, &w));
+    assert_false(flow_wanted(f, 0, &wanted)); /* it is here: nobody need bring it */
+    flow_trust(f, 1000, 2000);
+    assert_int_equal(flow_read(f, 1000, into, SIZE, &e), 4000);
+    assert_int_equal(flow_read(f, SIZE - 2, into, SIZE, &e), 0);
+    while (flow_catch_up(f, SIZE))
+        ;
+    assert_int_equal(flow_finish(f, &e), 0);
+    assert_int_equal(flow_read(f, 5000, into, SIZE, &e), SIZE - 5000);
+    free(into);
+}
+
+static void bytes_that_were_given_to_nobody_can_be_dropped_and_others_take_their_place(void **state)
+{
+    struct fixture *x = *state;
+    auto_unref(flow) struct flow *f = begin(x, SIZE);
+    struct error e;
+    char byte;
+    uint64_t at, length;
+    struct segment parts[] = {{1000, 2000}, {1 << 20, SIZE}};
+    const struct segments wrong = {.parts = parts, .count = 2};
+    char *spoilt = malloc(SIZE);
+    memcpy(spoilt, x->blob, SIZE);
+    spoilt[1500] ^= 1;
+    spoilt[SIZE - 1] ^= 1;
+    flow_set_size(f, SIZE, &e);
+    assert_int_equal(flow_write(f, 0, spoilt, SIZE, &e), 0);
+    assert_int_equal(flow_read(f, 999, &byte, 1, &e), 1);
+    while (flow_catch_up(f, SIZE))
+        ;
+    assert_int_equal(flow_finish(f, &e), -1);
+    assert_true(flow_drop(f, &wrong));
+    assert_true(flow_hole(f, 0, &at, &length));
+    assert_int_equal(at, 1000);
+    assert_int_equal(length, 1000);
+    assert_int_equal(flow_write(f, 0, x->blob, SIZE, &e), 0);
+    while (flow_catch_up(f, SIZE))
+        ;
+    assert_int_equal(flow_read(f, 1999, &byte, 1, &e), 1);
+    assert_false(flow_drop(f, &wrong));
+    assert_int_equal(flow_finish(f, &e), 0);
+    free(spoilt);
 }
 
 static void wrong_bytes_never_verify_and_a_failed_flow_reads_as_failed(void **state)
@@ -480,6 +544,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(the_newest_byte_is_held_back_until_the_digest_matches),
+        TEST(doubted_bytes_are_read_once_they_are_trusted_or_all_is_verified),
+        TEST(bytes_that_were_given_to_nobody_can_be_dropped_and_others_take_their_place),
         TEST(wrong_bytes_never_verify_and_a_failed_flow_reads_as_failed),
         TEST(pieces_in_any_order_make_the_whole),
         TEST(more_than_the_promised_size_is_refused),

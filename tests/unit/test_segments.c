@@ -45,6 +45,10 @@ static void check(const struct segments *s, const bool *flags)
     }
     assert_int_equal(segments_sum(s), sum);
     assert_int_equal(segments_end(s), end);
+    for (uint64_t i = 0; i < SIZE; i++) {
+        uint64_t next = i + run(flags, i, false);
+        assert_true(segments_next(s, i) == (next < SIZE ? next : UINT64_MAX));
+    }
     for (size_t i = 1; i < s->count; i++)
         assert_true(s->parts[i - 1].end < s->parts[i].first);
 }
@@ -67,6 +71,40 @@ static void what_is_added_in_any_order_is_present_and_nothing_else(void **state)
         }
         segments_fini(&s);
     }
+}
+
+static void what_is_removed_is_gone_and_nothing_else(void **state)
+{
+    (void)state;
+    uint64_t seed = 7;
+    for (int round = 0; round < STEPS / 20; round++) {
+        struct segments s = {0};
+        bool flags[SIZE] = {false};
+        for (int i = 0; i < 40; i++) {
+            uint64_t first = dice(&seed, SIZE), end = first + 1 + dice(&seed, SIZE - first);
+            bool is_added = dice(&seed, 2) == 0;
+            (is_added ? segments_add : segments_remove)(&s, first, end);
+            memset(flags + first, is_added, end - first);
+            check(&s, flags);
+        }
+        segments_fini(&s);
+    }
+}
+
+static void thinning_joins_the_nearest(void **state)
+{
+    (void)state;
+    struct segments s = {0};
+    segments_add(&s, 0, 10);
+    segments_add(&s, 20, 30);
+    segments_add(&s, 31, 40);
+    segments_thin(&s, 2);
+    assert_int_equal(s.count, 2);
+    assert_int_equal(s.parts[1].first, 20);
+    assert_int_equal(s.parts[1].end, 40);
+    segments_thin(&s, 1);
+    assert_int_equal(segments_from(&s, 0), 40);
+    segments_fini(&s);
 }
 
 static void a_hole_without_a_known_end_has_no_length(void **state)
@@ -124,6 +162,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_added_in_any_order_is_present_and_nothing_else),
+        cmocka_unit_test(what_is_removed_is_gone_and_nothing_else),
+        cmocka_unit_test(thinning_joins_the_nearest),
         cmocka_unit_test(a_hole_without_a_known_end_has_no_length),
         cmocka_unit_test(what_was_printed_reads_as_it_was),
         cmocka_unit_test(a_map_that_makes_no_sense_is_refused_as_a_whole),
