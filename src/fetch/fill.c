@@ -43,6 +43,7 @@ static void blob_end(struct fill *p, const struct error *why)
         flow_fail(p->flow, &e);
     }
     widen_end(p);
+    proof_fini(p);
     fetcher_clear_timer(p->fetcher, &p->pace);
     fetcher_clear_timer(p->fetcher, &p->step);
     fetcher_clear_timer(p->fetcher, &p->flush);
@@ -110,6 +111,7 @@ static int blob_head(void *cls, struct source *s, const struct head *head, struc
     if (size != UINT64_MAX && flow_set_size(p->flow, size, e) < 0)
         return contradicted(p, s, e);
     p->source = s;
+    p->is_part = head->status == 206;
     p->main.source = (int)(s - p->upstream->sources);
     if (p->main.is_fixed)
         p->main.end = UINT64_MAX;
@@ -136,12 +138,17 @@ static void set_flush(struct fill *p)
         fetcher_set_timer(p->fetcher, &p->flush, wait_ms);
 }
 
-int fill_take(struct fill *p, const struct source *s, uint64_t offset, const void *bytes,
-              size_t length, struct error *e)
+uint32_t fill_avoid(const struct fill *p)
 {
+    return p->avoid | p->proof.shy;
+}
+
+int fill_take(struct fill *p, const struct source *s, bool is_lane, uint64_t offset,
+              const void *bytes, size_t length, struct error *e)
+{
+    proof_take(p, s, is_lane, offset, bytes, length);
     if (flow_write(p->flow, offset, bytes, length, e) < 0)
         return -1;
-    p->contributors |= fill_bit_of(p, s);
     set_flush(p);
     return 0;
 }
@@ -165,7 +172,7 @@ static int blob_body(void *cls, const void *bytes, size_t length, struct error *
         length = (size_t)(p->main.end - p->main.at);
         fetcher_set_timer(p->fetcher, &p->step, 0); /* others have the rest */
     }
-    if (fill_take(p, p->source, p->main.at, bytes, length, e) < 0)
+    if (fill_take(p, p->source, false, p->main.at, bytes, length, e) < 0)
         return -1;
     p->main.at += length;
     p->progressed = true;
@@ -176,7 +183,8 @@ static int blob_body(void *cls, const void *bytes, size_t length, struct error *
 
 static bool has_alternative(const struct fill *p)
 {
-    return standing_has_alternative(p->upstream, p->repository, p->digest, p->source, p->avoid);
+    return standing_has_alternative(p->upstream, p->repository, p->digest, p->source,
+                                    fill_avoid(p));
 }
 
 /* Throws away all that came, unless somebody has read of it. */
@@ -184,7 +192,7 @@ static bool restart(struct fill *p)
 {
     if (!flow_restart(p->flow))
         return false;
-    p->contributors = 0;
+    proof_forget(p);
     p->plan.size = flow_known_size(p->flow);
     return true;
 }
@@ -258,7 +266,7 @@ static void blob_answered(void *cls, struct source *source, const struct head *h
         fetcher_set_timer(p->fetcher, &p->step, 0);
         return;
     }
-    if (!is_worth_another_try(p, why)) {
+    if (!is_worth_another_try(p, why) && !proof_relax(p)) {
         if (p->lanes.count == 0)
             blob_end(p, why);
         return; /* or what becomes of the lanes decides */
@@ -315,7 +323,7 @@ static void blob_ask(struct fill *p, uint64_t offset, uint64_t end)
                                    .has_range = offset > 0 || !is_to_the_end,
                                    .range_first = offset,
                                    .range_last = is_to_the_end ? 0 : end - 1,
-                                   .avoid = p->avoid,
+                                   .avoid = fill_avoid(p),
                                    .on_head = blob_head,
                                    .on_body = blob_body,
                                    .on_done = blob_answered,
@@ -325,39 +333,24 @@ static void blob_ask(struct fill *p, uint64_t offset, uint64_t end)
         set_pace(p);
 }
 
-/* Sets aside who had a part in wrong bytes. true: all of it can be asked of somebody else. */
-static bool blame(struct fill *p)
-{
-    const struct upstream *u = p->upstream;
-    bool is_sole = (p->contributors & (p->contributors - 1)) == 0 && !p->had_leftover;
-    uint32_t all = u->source_count < 32 ? (1u << u->source_count) - 1 : UINT32_MAX;
-    for (size_t i = 0; i < u->source_count; i++)
-        if (p->contributors & (1u << i))
-            standing_blame(u, &u->sources[i], is_sole, p->repository, p->digest);
-    p->avoid |= p->contributors;
-    p->contributors = 0;
-    return (p->avoid & all) != all;
-}
-
 static void blob_finish(struct fill *p)
 {
     struct error e = {0};
     if (flow_finish(p->flow, &e) == 0) {
+        proof_right(p);
         blob_end(p, NULL);
         return;
     }
-    /* What an earlier process left may have been lost by the disk: fetch all of it once more. */
-    bool is_first = !p->refetched && (p->had_leftover || !fill_is_pool(p));
-    bool has_others = !is_first && blame(p) && fill_is_pool(p);
-    if ((is_first || has_others) && restart(p)) {
-        p->refetched = true;
+    if (e.kind != ERR_CORRUPT) {
+        blob_end(p, &e);
+        return;
+    }
+    if (proof_repair(p)) {
         p->is_answered = false;
-        p->had_leftover = false;
         fetcher_set_timer(p->fetcher, &p->step, 0);
         return;
     }
-    if (is_first)
-        blame(p);
+    proof_wrong(p);
     metric_add(upstream_corrupt_total, 1);
     log_event(LOG_LEVEL_ERROR, "upstream sent wrong bytes", LOG_S("upstream", asked(p)),
               LOG_S("repository", p->repository), LOG_S("digest", p->digest),
@@ -412,7 +405,7 @@ static void open_flow(struct timer *t)
     flow_hash_beside(p->flow, fetcher_get_options(p->fetcher)->hashing);
     uint64_t offset, length = 0;
     p->plan.size = flow_known_size(p->flow);
-    p->had_leftover = flow_present(p->flow) > 0;
+    proof_begin(p);
     p->is_promised = !flow_hole(p->flow, 0, &offset, &length) || length != UINT64_MAX;
     p->step.run = next_step;
     next_step(&p->step);
@@ -440,5 +433,6 @@ void pull_blob(struct fetcher *f, struct upstream *u, const char *repository, st
     p->pace.run = pace;
     p->flush.run = flush;
     widen_init(p);
+    proof_init(p);
     fetcher_set_timer(f, &p->step, 0);
 }

@@ -11,6 +11,7 @@
 
 #include "fetch/fetcher.h"
 #include "fetch/plan.h"
+#include "fetch/proof.h"
 #include "fetch/widen.h"
 #include "oci/digest.h"
 
@@ -30,11 +31,8 @@ struct fill {
     void *cls;
     struct plan plan;  /* the main transfer's part, while it is under way, and those of the lanes */
     struct timer step; /* the next thing to do */
-    struct timer flush;    /* wakes readers */
-    uint32_t contributors; /* bits of the sources whose bytes are here */
-    uint32_t avoid;        /* of those that are not asked again for it */
-    bool had_leftover;     /* bytes of an earlier flow */
-    bool refetched;
+    struct timer flush; /* wakes readers */
+    uint32_t avoid;     /* bits of the sources that are not asked again for it */
 
     /* the main transfer */
     struct race *race;
@@ -45,6 +43,7 @@ struct fill {
     uint64_t received;
     uint64_t paced; /* received at the last look */
     struct timer pace;
+    bool is_part;                 /* it comes in a range, not as a whole body */
     bool has_size;                /* some answer stated it */
     bool is_promised;             /* its size was known before */
     bool is_doubtful;             /* sources contradict each other about its size */
@@ -52,13 +51,17 @@ struct fill {
     unsigned failures;
 
     struct lanes lanes;
+    struct proof proof;
 };
 
 bool fill_is_pool(const struct fill *p);
 uint32_t fill_bit_of(const struct fill *p, const struct source *s);
-/* Bytes of that source at their place: 0, or -1 if they cannot be there. */
-int fill_take(struct fill *p, const struct source *s, uint64_t offset, const void *bytes,
-              size_t length, struct error *e);
+/* Bits of the sources that are not to be asked now. */
+uint32_t fill_avoid(const struct fill *p);
+/* Bytes of that source at their place: 0, or -1 if they cannot be there. is_lane: not from the main
+ * transfer. */
+int fill_take(struct fill *p, const struct source *s, bool is_lane, uint64_t offset,
+              const void *bytes, size_t length, struct error *e);
 /* As long as nothing came within that time, a transfer stands still. */
 int64_t fill_pace_ms(const struct fill *p);
 

@@ -5,6 +5,7 @@ tranship_sources += src/fetch/fill.c src/fetch/fill.h
 tranship_sources += src/fetch/lane.c src/fetch/lane.h
 tranship_sources += src/fetch/listing.c src/fetch/listing.h
 tranship_sources += src/fetch/plan.c src/fetch/plan.h
+tranship_sources += src/fetch/proof.c src/fetch/proof.h
 tranship_sources += src/fetch/proxy.c src/fetch/proxy.h
 tranship_sources += src/fetch/local.c src/fetch/local.h
 tranship_sources += src/fetch/pull.c src/fetch/pull.h

@@ -64,6 +64,7 @@ void standing_blame(const struct upstream *u, struct source *s, bool is_sole,
 {
     bool was_out = s->health.is_out;
     count_add(&s->account->failures[HEALTH_WRONG], 1);
+    s->has_whole_proof = s->has_part_proof = false;
     if (is_pool(u) && (is_sole || s != upstream_origin(u)))
         log_event(LOG_LEVEL_ERROR, "a source sent wrong bytes and is set aside",
                   LOG_S("registry", u->registry), LOG_S("upstream", s->url),

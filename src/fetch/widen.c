@@ -38,8 +38,9 @@ static bool is_allowed(const struct fill *p)
 
 /* --- lanes ------------------------------------------------------------------------------------ */
 
-/* Who has the fewest of this blob's transfers, fewer than most; NULL: nobody. */
-static struct source *source_for_lane(const struct fill *p, unsigned most)
+/* Who has the fewest of this blob's transfers, fewer than most; NULL: nobody. is_proven: only of
+ * those whose bytes a reader is given at once. */
+static struct source *source_for_lane(const struct fill *p, unsigned most, bool is_proven)
 {
     struct upstream *u = p->upstream;
     const struct health *all[SOURCES_MAX];
@@ -52,7 +53,8 @@ static struct source *source_for_lane(const struct fill *p, unsigned most)
     for (size_t i = 0; i < count; i++) {
         const struct source *s = &u->sources[order[i]];
         if (health_is_usable(&s->health, now_ms) && now_ms >= s->single_until_ms &&
-            !((p->avoid | p->lanes.single) & fill_bit_of(p, s)))
+            !((fill_avoid(p) | p->lanes.single) & fill_bit_of(p, s)) &&
+            (!is_proven || proof_is_given(p, s, true)))
             fit[fit_count++] = (int)order[i];
     }
     int found = plan_source(&p->plan, fit, fit_count, most);
@@ -75,7 +77,7 @@ static void remove_lane(struct fill *p, size_t i)
 static int lane_bytes(void *cls, const struct lane *l, uint64_t offset, const void *bytes,
                       size_t length, struct error *e)
 {
-    return fill_take(cls, lane_source(l), offset, bytes, length, e);
+    return fill_take(cls, lane_source(l), true, offset, bytes, length, e);
 }
 
 static void lane_done(void *cls, struct lane *l, bool is_refused, const struct error *why)
@@ -130,7 +132,7 @@ static bool add_lane(struct fill *p)
 {
     uint64_t first, end;
     size_t before = p->lanes.count;
-    struct source *s = source_for_lane(p, fetcher_get_options(p->fetcher)->max_per_source);
+    struct source *s = source_for_lane(p, fetcher_get_options(p->fetcher)->max_per_source, false);
     if (s && has_room(p) && plan_next(&p->plan, widen_least(p), &first, &end))
         start_lane(p, s, first, end);
     return p->lanes.count > before;
@@ -143,7 +145,10 @@ static bool add_lane(struct fill *p)
 static void steer(struct fill *p)
 {
     uint64_t wanted, end, near = piece_bytes(p);
-    struct source *s = source_for_lane(p, fetcher_get_options(p->fetcher)->max_per_source + 1);
+    unsigned most = fetcher_get_options(p->fetcher)->max_per_source + 1;
+    struct source *s = source_for_lane(p, most, true);
+    if (!s)
+        s = source_for_lane(p, most, false);
     if (p->lanes.rate > 0 && (uint64_t)p->lanes.rate / 4 < near)
         near = (uint64_t)p->lanes.rate / 4;
     for (uint64_t after = 0; flow_wanted(p->flow, after, &wanted); after = wanted) {

@@ -43,7 +43,9 @@ struct source {
     /* below: the fetch thread's */
     /* how far in its redirects and realms may lead: where it lives itself, or where it may */
     enum address_range reach;
-    int64_t single_until_ms;    /* it refused a second transfer of a blob: monotonic; 0: never */
+    int64_t single_until_ms; /* it refused a second transfer of a blob: monotonic; 0: never */
+    /* a whole body of it, a range of it was once proven right, since it was last wrong */
+    bool has_whole_proof, has_part_proof;
     struct challenge challenge; /* the last one seen, scheme NONE until then */
     struct health health;
 };

@@ -61,6 +61,8 @@ class Fault:
     # the real answer, bent
     headers: dict = None     # set, or with None left out
     corrupt_at: int = None   # this byte of the content is another
+    corrupt_sent: int = None # this byte of what is sent is another, wherever that is in the content
+    corrupt_ranges: bool = False # every byte of a 206 is another
     extra: bytes = b""       # after the content, counted in Content-Length
     claim: int = None        # Content-Length as stated, whatever is sent
     chunked: bool = False    # no Content-Length
@@ -324,6 +326,12 @@ def bend(request, reply, fault):
             told = fault.range_total if fault.range_total is not None else total
             headers["Content-Range"] = f"bytes {first}-{last}/{told}"
             body, status = body[first:last + 1], 206
+    if fault.corrupt_ranges and status == 206:
+        body = bytes(bytes(body).translate(bytes(b ^ 0x55 for b in range(256))))
+    if fault.corrupt_sent is not None and status in (200, 206) and len(body) > fault.corrupt_sent:
+        body = bytearray(body)
+        body[fault.corrupt_sent] ^= 0x55
+        body = bytes(body)
     if fault.no_range:
         headers.pop("Accept-Ranges", None)
     if fault.gzip:

@@ -147,6 +147,43 @@ def test_a_mirror_that_lies_in_its_part_is_set_aside_and_the_next_ask_is_right(f
         liar.stop()
 
 
+@pytest.mark.threads
+@pytest.mark.parametrize("who", [0, 1])
+@pytest.mark.parametrize("lie", ["one_byte", "all_its_ranges"])
+def test_one_of_two_mirrors_lies_and_the_client_notices_nothing(fake, start, digest, who, lie):
+    """It is found out, named and left out; nobody else is, and no more is fetched again than what it or, before it was
+    its turn, the other mirror had brought."""
+    mirrors = [FakeRegistry(), FakeRegistry()]
+    liar, other = mirrors[who], mirrors[1 - who]
+    try:
+        for one in (*mirrors, fake):
+            one.add_blob("a/b", DATA)
+            one.fault(BLOB, rate=RATE, **({"corrupt_ranges": True} if one is liar and lie != "one_byte" else {}))
+        if lie == "one_byte":  # wherever its part may be
+            liar.heal()
+            liar.fault(BLOB, rate=RATE, corrupt_sent=100_000)
+        mirror = start(mirror=[one.url for one in mirrors], connections_per_source=1)
+        pull(mirror, digest)
+        brought = liar.sent(digest)
+        if lie == "all_its_ranges" and not any(first for first, _ in parts(liar)):
+            return  # it was asked for no range
+        entry = mirror.wait_log(lambda e: "set aside" in e.get("message", ""))
+        assert entry["upstream"] == liar.url
+        assert not any(one.url in str(e) for e in mirror.log() if "set aside" in str(e) for one in (other, fake))
+        assert total(*mirrors, fake, digest=digest) <= SIZE + brought + other.sent(digest) + SIZE // 10
+        liar.forget()
+        again = images.random_bytes(100_000, "after the lie")
+        for one in (*mirrors, fake):
+            one.heal()
+            one.add_blob("a/b", again)
+        assert mirror.blob("a/b", images.digest_of(again)).body == again
+        assert not liar.asked(BLOB)
+    finally:
+        for one in mirrors:
+            one.heal()
+            one.stop()
+
+
 def test_killed_amid_several_lanes_what_came_is_not_fetched_again(fake, start, digest):
     fake.fault(BLOB, rate=RATE)
     mirror = start(**MANY)

@@ -185,7 +185,17 @@ def test_a_mirror_that_sends_wrong_bytes_is_set_aside_and_named(pool, front):
     assert not liar.asked()
 
 
+def test_a_large_blobs_wrong_bytes_from_a_mirror_that_was_never_right_reach_nobody(pool, front):
+    fault = pool.mirrors[0].fault(f"GET .*{LAYER}", corrupt_at=500_000)
+    reply = front.blob(NAME, LAYER)
+    assert reply.status == 200 and reply.is_whole and reply.body == IMAGE.blobs[LAYER]
+    front.wait_log(lambda e: e.get("upstream") == pool.mirrors[0].url and "set aside" in e["message"])
+    assert fault.hits == 1
+
+
 def test_wrong_bytes_of_a_large_blob_are_never_completed_and_the_second_try_is_right(pool, front):
+    """From a mirror that was right until now: what it sends is passed on at once."""
+    assert front.blob(NAME, SMALL).body == IMAGE.blobs[SMALL]
     fault = pool.mirrors[0].fault(f"GET .*{LAYER}", corrupt_at=500_000, stall_at=600_000)
     with front.wire() as client:
         client.ask(f"/v2/{NAME}/blobs/{LAYER}")
