@@ -187,8 +187,7 @@ static bool has_alternative(const struct fill *p)
                                     fill_avoid(p));
 }
 
-/* Throws away all that came, unless somebody has read of it. */
-static bool restart(struct fill *p)
+bool fill_restart(struct fill *p)
 {
     if (!flow_restart(p->flow))
         return false;
@@ -222,7 +221,7 @@ static bool is_worth_another_try(struct fill *p, const struct error *why)
         if (!p->source || !has_alternative(p))
             return false;
         p->avoid |= fill_bit_of(p, p->source);
-        restart(p);
+        fill_restart(p);
         return true;
     default:
         return false;
@@ -255,14 +254,14 @@ static void blob_answered(void *cls, struct source *source, const struct head *h
             why = too_little(p, &none, "the whole");
     } else if (!why && flow_hole(p->flow, 0, &hole, &length) && length != UINT64_MAX) {
         why = too_little(p, &none, "the whole");
-        restart(p); /* it never stated a size: whatever that was, it was no blob */
+        fill_restart(p); /* it never stated a size: whatever that was, it was no blob */
     }
     if (!why) {
         p->is_answered = true;
         fetcher_set_timer(p->fetcher, &p->step, 0);
         return;
     }
-    if (why->kind == ERR_RANGE_INVALID && restart(p)) {
+    if (why->kind == ERR_RANGE_INVALID && fill_restart(p)) {
         fetcher_set_timer(p->fetcher, &p->step, 0);
         return;
     }

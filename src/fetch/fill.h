@@ -62,6 +62,8 @@ uint32_t fill_avoid(const struct fill *p);
  * transfer. */
 int fill_take(struct fill *p, const struct source *s, bool is_lane, uint64_t offset,
               const void *bytes, size_t length, struct error *e);
+/* Throws away all that came, and a size that was only stated, unless somebody has read of it. */
+bool fill_restart(struct fill *p);
 /* As long as nothing came within that time, a transfer stands still. */
 int64_t fill_pace_ms(const struct fill *p);
 

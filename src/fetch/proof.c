@@ -251,7 +251,9 @@ bool proof_repair(struct fill *p)
         x->tried |= 1ull << who;
         bool is_sole =
             who < PROOF_EARLIER && contributors(p) == 1u << who && x->by[PROOF_EARLIER].count == 0;
-        if (!choose_shy(p, who) || !flow_drop(p->flow, &x->by[who]))
+        bool is_all = is_sole || contributors(p) == 0;
+        uint64_t bytes = segments_sum(&x->by[who]);
+        if (!choose_shy(p, who) || !(is_all ? fill_restart(p) : flow_drop(p->flow, &x->by[who])))
             continue;
         segments_fini(&x->dropped);
         x->dropped = x->by[who];
@@ -265,7 +267,7 @@ bool proof_repair(struct fill *p)
             LOG_LEVEL_WARNING, "wrong bytes, asking others for a part",
             LOG_S("repository", p->repository), LOG_S("digest", p->digest),
             LOG_S("of", who == PROOF_EARLIER ? "an earlier run" : p->upstream->sources[who].url),
-            LOG_I("bytes", segments_sum(&x->dropped)), LOG_END);
+            LOG_I("bytes", bytes), LOG_END);
         return true;
     }
     return false;

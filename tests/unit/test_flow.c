@@ -108,7 +108,7 @@ static void doubted_bytes_are_read_once_they_are_trusted_or_all_is_verified(void
     flow_trust(f, 1000, 2000);
     assert_int_equal(flow_read(f, 1000, into, SIZE, &e), 4000);
     assert_int_equal(flow_read(f, SIZE - 2, into, SIZE, &e), 0);
-    while (flow_catch_up(f, SIZE))
+    while (flow_hash_rest(f, SIZE))
         ;
     assert_int_equal(flow_finish(f, &e), 0);
     assert_int_equal(flow_read(f, 5000, into, SIZE, &e), SIZE - 5000);
@@ -131,7 +131,7 @@ static void bytes_that_were_given_to_nobody_can_be_dropped_and_others_take_their
     flow_set_size(f, SIZE, &e);
     assert_int_equal(flow_write(f, 0, spoilt, SIZE, &e), 0);
     assert_int_equal(flow_read(f, 999, &byte, 1, &e), 1);
-    while (flow_catch_up(f, SIZE))
+    while (flow_hash_rest(f, SIZE))
         ;
     assert_int_equal(flow_finish(f, &e), -1);
     assert_true(flow_drop(f, &wrong));
@@ -139,7 +139,7 @@ static void bytes_that_were_given_to_nobody_can_be_dropped_and_others_take_their
     assert_int_equal(at, 1000);
     assert_int_equal(length, 1000);
     assert_int_equal(flow_write(f, 0, x->blob, SIZE, &e), 0);
-    while (flow_catch_up(f, SIZE))
+    while (flow_hash_rest(f, SIZE))
         ;
     assert_int_equal(flow_read(f, 1999, &byte, 1, &e), 1);
     assert_false(flow_drop(f, &wrong));
