@@ -101,6 +101,9 @@ static void start_mirror(struct app *a)
     struct mirror_options o = {.rules = {.tag_ttl_ms = c->tag_ttl_ms,
                                          .negative_ttl_ms = c->negative_ttl_ms,
                                          .retry_ms = RETRY_MS},
+                               .ahead = {.is_on = strcmp(c->prefetch, "yes") == 0,
+                                         .flows = (unsigned)c->prefetch_flows,
+                                         .bytes = (uint64_t)c->prefetch_size_bytes},
                                .memory_bytes = (size_t)c->memory_bytes};
     if (o.rules.retry_ms > c->tag_ttl_ms)
         o.rules.retry_ms = c->tag_ttl_ms;

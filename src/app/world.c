@@ -145,6 +145,7 @@ static void add_registry(struct building *b, struct upstreams *u, const struct r
                                                .client_key = r->client_key},
                                        .resolves_anywhere = strcmp(r->resolve, "any") == 0,
                                        .is_accelerated = strcmp(r->accelerate, "yes") == 0,
+                                       .is_prefetched = strcmp(r->prefetch, "yes") == 0,
                                        .tag_ttl_ms = r->tag_ttl_ms,
                                        .hosts = r->hosts,
                                        .allow = r->allow,

@@ -374,6 +374,12 @@ bool flow_wanted(struct flow *f, uint64_t after, uint64_t *offset)
     return first != UINT64_MAX;
 }
 
+bool flow_is_followed(struct flow *f)
+{
+    MUTEX_HOLD(&f->mutex);
+    return f->given.count > 0 || !STAILQ_EMPTY(&f->waiters);
+}
+
 uint64_t flow_known_size(struct flow *f)
 {
     MUTEX_HOLD(&f->mutex);

@@ -72,6 +72,8 @@ int flow_open(struct flow *f, struct error *e);
 int flow_set_size(struct flow *f, uint64_t size_bytes, struct error *e);
 /* The first byte past `after` that a reader waits for and that is not here: true, and where. */
 bool flow_wanted(struct flow *f, uint64_t after, uint64_t *offset);
+/* Has anybody read of it, or waits for it? */
+bool flow_is_followed(struct flow *f);
 /* As promised, taken up or stated so far; UINT64_MAX: not known. */
 uint64_t flow_known_size(struct flow *f);
 /* Bytes at their place; those already present are not written again. Of a large blob they are

@@ -36,6 +36,14 @@ bool fetcher_post(struct fetcher *f, struct call *c)
     return false;
 }
 
+bool fetcher_is_tight(const struct fetcher *f)
+{
+    for (const struct host *h = f->hosts; h; h = h->hh.next)
+        if (!TAILQ_EMPTY(&h->waiting))
+            return true;
+    return false;
+}
+
 bool fetcher_is_stopping(const struct fetcher *f)
 {
     return __atomic_load_n(&f->is_stopping, __ATOMIC_ACQUIRE);

@@ -55,6 +55,8 @@ struct timer {
 };
 void fetcher_set_timer(struct fetcher *f, struct timer *t, int64_t delay_ms);
 void fetcher_clear_timer(struct fetcher *f, struct timer *t);
+/* Does some transfer wait for its turn, others taking all that the limits allow? */
+bool fetcher_is_tight(const struct fetcher *f);
 bool fetcher_is_stopping(const struct fetcher *f);
 const struct fetcher_options *fetcher_get_options(const struct fetcher *f);
 struct tokens *fetcher_tokens(struct fetcher *f);

@@ -16,6 +16,7 @@
 #include "base/metrics.h"
 #include "base/str.h"
 #include "cache/flow.h"
+#include "fetch/inside.h"
 #include "fetch/pull.h"
 #include "fetch/race.h"
 #include "fetch/standing.h"
@@ -42,6 +43,7 @@ static void blob_end(struct fill *p, const struct error *why)
             e.kind = ERR_CORRUPT; /* what is here may be of the wrong size: none of it is kept */
         flow_fail(p->flow, &e);
     }
+    LIST_REMOVE(p, next);
     widen_end(p);
     proof_fini(p);
     fetcher_clear_timer(p->fetcher, &p->pace);
@@ -433,5 +435,22 @@ void pull_blob(struct fetcher *f, struct upstream *u, const char *repository, st
     p->flush.run = flush;
     widen_init(p);
     proof_init(p);
+    LIST_INSERT_HEAD(&f->fills, p, next);
     fetcher_set_timer(f, &p->step, 0);
+}
+
+void pull_abandon(struct fetcher *f, const struct flow *flow, const struct error *why)
+{
+    struct fill *p;
+    LIST_FOREACH(p, &f->fills, next)
+    if (p->flow == flow)
+        break;
+    if (!p)
+        return;
+    if (p->race) {
+        struct race *race = p->race;
+        leave_plan(p);
+        race_leave(race);
+    }
+    blob_end(p, why);
 }

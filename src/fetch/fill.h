@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 #include "fetch/fetcher.h"
 #include "fetch/plan.h"
@@ -22,6 +23,7 @@ struct source;
 struct upstream;
 
 struct fill {
+    LIST_ENTRY(fill) next; /* of the fetcher's */
     struct fetcher *fetcher;
     struct upstream *upstream;
     char *repository, *path;

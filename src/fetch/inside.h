@@ -11,10 +11,12 @@
 #include "fetch/fetcher.h"
 #include "fetch/transfer.h"
 
+struct fill;
 struct token_wait;
 
 TAILQ_HEAD(timers, timer);
 TAILQ_HEAD(transfers, transfer);
+LIST_HEAD(fills, fill);
 
 /* An origin that is being talked to, or that transfers wait for. We count, not libcurl: what it
  * makes wait for its own limit of connections loses its time-outs meanwhile. */
@@ -37,6 +39,7 @@ struct fetcher {
     struct transfers running;
     unsigned running_count;
     struct host *hosts; /* only those with a transfer */
+    struct fills fills;
     struct tokens *tokens;
     struct token_wait *token_waits; /* exchange.c: questions to token services under way */
 };

@@ -23,6 +23,10 @@ struct upstream;
 void pull_blob(struct fetcher *f, struct upstream *u, const char *repository, struct flow *flow,
                void (*done)(void *cls, const struct error *why), void *cls);
 
+/* Ends the filling of that flow, which nobody follows, FAILED for that reason; what came is kept.
+ */
+void pull_abandon(struct fetcher *f, const struct flow *flow, const struct error *why);
+
 /* What a manifest (or, for is_head, what is said about it) turned out to be. Borrowed during done.
  */
 struct pulled {

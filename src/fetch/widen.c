@@ -195,7 +195,8 @@ static void measure(struct fill *p, int64_t now_ms)
 
 static bool is_worth_a_lane(const struct fill *p)
 {
-    if (!p->race || !p->source || p->lanes.is_full || p->lanes.rate <= 0)
+    if (!p->race || !p->source || p->lanes.is_full || p->lanes.rate <= 0 ||
+        !flow_is_followed(p->flow))
         return false;
     uint64_t left = p->plan.size - flow_present(p->flow);
     return left >= 2 * piece_bytes(p) && left / (uint64_t)p->lanes.rate * 1000 >= WORTH_MS;

@@ -15,7 +15,8 @@ struct flight {
     UT_hash_handle hh;
     struct flow *flow;
     struct answer *answer;
-    char *owner; /* of a flow: the repository that began it */
+    char *owner;    /* of a flow: the repository that began it */
+    bool is_shared; /* a flow that others than who began it were given */
     size_t key_bytes;
     char key[];
 };
@@ -63,6 +64,8 @@ struct flow *flights_find_flow(struct flights *f, const struct digest *d, const 
     struct flight *e;
     MUTEX_HOLD(&f->mutex);
     HASH_FIND(hh, f->flows, d, sizeof *d, e);
+    if (e)
+        e->is_shared = true;
     *is_own = e && strcmp(e->owner, owner) == 0;
     return e ? flow_ref(e->flow) : NULL;
 }
@@ -76,7 +79,9 @@ struct flow *flights_join_flow(struct flights *f, struct store *s, const struct 
     *begun = !e;
     if (!e && f->ended != ended)
         return NULL;
-    if (!e) {
+    if (e) {
+        e->is_shared = true;
+    } else {
         e = make(d, sizeof *d);
         e->flow = flow_new(s, d, size_bytes);
         e->owner = alloc_string(owner);
@@ -94,20 +99,39 @@ size_t flights_list(struct flights *f, struct flight_view *out, size_t max)
     return count;
 }
 
-void flights_end_flow(struct flights *f, struct flow *flow)
+bool flights_is_free(struct flights *f, const struct digest *d)
+{
+    const struct flight *e;
+    MUTEX_HOLD(&f->mutex);
+    HASH_FIND(hh, f->flows, d, sizeof *d, e);
+    return !e;
+}
+
+static bool end_flow(struct flights *f, struct flow *flow, bool only_if_alone)
 {
     struct flight *e;
     {
         MUTEX_HOLD(&f->mutex);
         HASH_FIND(hh, f->flows, flow_digest(flow), sizeof(struct digest), e);
-        if (!e || e->flow != flow)
-            return;
+        if (!e || e->flow != flow || (only_if_alone && e->is_shared))
+            return false;
         HASH_DEL(f->flows, e);
         count_end(f);
     }
     flow_unref(e->flow);
     free(e->owner);
     free(e);
+    return true;
+}
+
+bool flights_retire_flow(struct flights *f, struct flow *flow)
+{
+    return end_flow(f, flow, true);
+}
+
+void flights_end_flow(struct flights *f, struct flow *flow)
+{
+    end_flow(f, flow, false);
 }
 
 struct answer *flights_join(struct flights *f, const char *key, uint64_t ended, bool *begun)

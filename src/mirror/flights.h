@@ -40,6 +40,10 @@ struct flight_view {
     char *owner; /* "registry/repository" */
 };
 size_t flights_list(struct flights *f, struct flight_view *out, size_t max);
+/* Is there no flow of that digest? */
+bool flights_is_free(struct flights *f, const struct digest *d);
+/* Takes the flow out unless somebody found or joined it, whom it would fail: true if it did. */
+bool flights_retire_flow(struct flights *f, struct flow *flow);
 void flights_end_flow(struct flights *f, struct flow *flow);
 
 /* The same for questions. */

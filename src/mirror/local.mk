@@ -1,3 +1,4 @@
+tranship_sources += src/mirror/ahead.c src/mirror/ahead.h
 tranship_sources += src/mirror/answer.c src/mirror/answer.h
 tranship_sources += src/mirror/content.c src/mirror/content.h
 tranship_sources += src/mirror/flights.c src/mirror/flights.h

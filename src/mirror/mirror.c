@@ -30,11 +30,13 @@ struct mirror *mirror_new(const struct mirror_options *o, struct store *s, struc
     m->fetcher = f;
     m->known = known_new(s, l, o->memory_bytes);
     m->flights = flights_new();
+    m->ahead = ahead_new(&o->ahead, m);
     return m;
 }
 
 void mirror_free(struct mirror *m)
 {
+    ahead_free(m->ahead);
     known_free(m->known);
     flights_free(m->flights);
     free(m);
@@ -186,6 +188,8 @@ static struct answer *ask_digest(struct mirror *m, struct index_reader *r, const
     int64_t size = -1;
     char key[KEY_MAX], text[DIGEST_TEXT_MAX];
     bool is_manifest = a->kind == ASK_MANIFEST;
+    if (!is_manifest && !a->is_head)
+        ahead_asked(m->ahead, &a->digest);
     auto_unref(content) struct content *c = known_content(m->known, r, &a->digest, is_manifest);
     bool holds = known_hold(m->known, r, a->upstream->registry, a->repository, &a->digest,
                             upstream_has_credentials(a->upstream), &size);

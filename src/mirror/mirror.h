@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "mirror/ahead.h"
 #include "mirror/answer.h"
 #include "mirror/freshness.h"
 #include "oci/digest.h"
@@ -24,6 +25,7 @@ struct upstream;
 
 struct mirror_options {
     struct freshness_rules rules;
+    struct ahead_options ahead;
     size_t memory_bytes; /* of small objects and what is known of names */
 };
 

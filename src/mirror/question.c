@@ -57,6 +57,8 @@ static void finish_content(struct question *q, struct content *c, enum cache_out
     q->answer->digest = c->digest;
     if (q->ask.tag[0])
         q->answer->checked_at_ms = clock_wall_s() * 1000;
+    if (q->ask.kind == ASK_MANIFEST && !q->ask.is_head)
+        ahead_manifest(q->mirror->ahead, q->ask.upstream, q->ask.repository, c);
     finish(q);
 }
 
@@ -492,7 +494,7 @@ static void filled(void *cls, const struct error *why)
         digest_print(d, text);
         if (is_missing(why))
             known_fail_note(m->known, f->upstream->registry, f->repository, text, true);
-        else
+        else if (why->kind != ERR_STOPPING)
             log_event(LOG_LEVEL_WARNING, "a blob could not be fetched",
                       LOG_S("repository", f->repository), LOG_S("digest", text),
                       LOG_S("upstream", upstream_origin(f->upstream)->url),

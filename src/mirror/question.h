@@ -17,6 +17,7 @@ struct mirror {
     struct fetcher *fetcher;
     struct known *known;
     struct flights *flights;
+    struct ahead *ahead;
     bool is_stopping; /* atomic */
 };
 

@@ -260,6 +260,7 @@ static int fill(struct upstream *new, const struct upstreams *u, const struct up
             return error_set(e, ERR_USAGE, "the host %s belongs to two registries", o->hosts[i]);
     new->resolves_anywhere = o->resolves_anywhere;
     new->is_accelerated = o->is_accelerated;
+    new->is_prefetched = o->is_prefetched;
     new->tag_ttl_ms = o->tag_ttl_ms;
     new->hosts = copy_list(o->hosts);
     new->allow = copy_list(o->allow);
@@ -303,9 +304,9 @@ static bool is_same(const struct upstream *a, const struct upstream *b)
 {
     if (strcmp(a->registry, b->registry) != 0 || a->source_count != b->source_count ||
         a->resolves_anywhere != b->resolves_anywhere || a->is_accelerated != b->is_accelerated ||
-        a->tag_ttl_ms != b->tag_ttl_ms || !same_list(a->hosts, b->hosts) ||
-        !same_list(a->allow, b->allow) || !same_list(a->deny, b->deny) ||
-        !same_list(a->immutable_tags, b->immutable_tags))
+        a->is_prefetched != b->is_prefetched || a->tag_ttl_ms != b->tag_ttl_ms ||
+        !same_list(a->hosts, b->hosts) || !same_list(a->allow, b->allow) ||
+        !same_list(a->deny, b->deny) || !same_list(a->immutable_tags, b->immutable_tags))
         return false;
     if (a->allows_private != b->allows_private ||
         !same_list(upstream_origin(a)->realms, upstream_origin(b)->realms))

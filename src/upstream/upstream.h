@@ -58,6 +58,7 @@ struct upstream {
     bool resolves_anywhere; /* tags: mirrors are asked like for digests; otherwise the origin first
                              */
     bool is_accelerated;    /* its blobs may come by several transfers at once */
+    bool is_prefetched;     /* and before they are asked for */
     int64_t tag_ttl_ms;     /* -1: the mirror's own */
     char **hosts;         /* virtual hosts, lower case; NULL-ended, as are all below; may be NULL */
     char **allow, **deny; /* globs on repository names; see upstream_allows */
@@ -79,7 +80,7 @@ struct upstream_options {
     const char *username, *password;                    /* the origin's; NULL: anonymous */
     const char *token;     /* the origin's, in the place of both; NULL: none */
     struct source_way way; /* its client certificate is for the origin alone, the rest for all */
-    bool resolves_anywhere, is_accelerated;
+    bool resolves_anywhere, is_accelerated, is_prefetched;
     int64_t tag_ttl_ms; /* -1: the mirror's own */
     char *const *hosts, *const *allow, *const *deny, *const *immutable_tags;
     char *const *realms; /* hosts of token services that may have the origin's credential */

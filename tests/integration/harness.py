@@ -17,8 +17,8 @@ SANITIZERS = re.compile(r"ERROR: \w*Sanitizer|WARNING: ThreadSanitizer|runtime e
 # Long enough for what a test holds back on purpose, in a sanitizer build on a busy machine too. Tests of a time-out
 # bring their own.
 PATIENCE = {"connect-timeout": "5s", "header-timeout": "10s", "stall-timeout": "10s"}
-# One transfer a blob, so that what the upstream sent can be counted to the byte; test_lanes.py has the others.
-ALONE = {"connections-per-source": "1"}
+# One transfer a blob, and only what is asked for, so that what the upstream sent can be counted to the byte; test_lanes.py and test_ahead.py have the others.
+ALONE = {"connections-per-source": "1", "prefetch": "no"}
 
 
 def binary():
