@@ -185,6 +185,9 @@ static void set_flush(struct blob_pull *p)
 static int blob_body(void *cls, const void *bytes, size_t length, struct error *e)
 {
     struct blob_pull *p = cls;
+    int room = flow_has_room(p->flow, length, e);
+    if (room <= 0)
+        return room < 0 ? -1 : 1;
     p->received += length;
     if (p->skip > 0) {
         size_t n = p->skip < length ? (size_t)p->skip : length;
@@ -207,6 +210,8 @@ static int blob_body(void *cls, const void *bytes, size_t length, struct error *
     p->contributors |= bit_of(p, p->source);
     p->progressed = true;
     set_flush(p);
+    if (flow_is_passing(p->flow) && p->lane_count > 0)
+        fetcher_set_timer(p->fetcher, &p->step, 0); /* they cannot go on */
     return 0;
 }
 
@@ -299,6 +304,8 @@ static struct source *source_for_lane(const struct blob_pull *p, unsigned most)
     int64_t now_ms = clock_mono_ms();
     unsigned least = most;
     struct source *best = NULL;
+    if (flow_is_passing(p->flow))
+        return NULL;
     for (size_t i = 0; i < u->source_count; i++)
         all[i] = &u->sources[i].health;
     size_t count = health_order(all, u->source_count, p->repository,
@@ -548,6 +555,10 @@ static void blob_answered(void *cls, struct source *source, const struct head *h
     (void)body;
     p->race = NULL;
     fetcher_clear_timer(p->fetcher, &p->pace);
+    if (why && why->kind == ERR_NO_SPACE) { /* it passes now, and this was not its next byte */
+        fetcher_set_timer(p->fetcher, &p->step, 0);
+        return;
+    }
     if (!why && p->skip > 0)
         why = too_little(p, &none, "was already here");
     uint64_t size, hole, length;
@@ -590,7 +601,7 @@ static void pace(struct timer *t)
     struct blob_pull *p = (struct blob_pull *)((char *)t - offsetof(struct blob_pull, pace));
     int64_t floor = FLOOR_BYTES_PER_S * pace_ms(p) / 1000;
     bool is_slow = (int64_t)(p->received - p->paced) < floor;
-    if (!p->source || !is_slow || !has_alternative(p)) {
+    if (!p->source || !is_slow || !has_alternative(p) || flow_is_passing(p->flow)) {
         set_pace(p);
         return;
     }
@@ -678,10 +689,23 @@ static void blob_finish(struct blob_pull *p)
     blob_end(p, &e);
 }
 
+/* What passes comes in order, so from one transfer. */
+static void drop_lanes(struct blob_pull *p)
+{
+    while (p->lane_count > 0) {
+        struct lane *l = p->lanes[0];
+        lane_remove(p, 0);
+        lane_cancel(l);
+    }
+    p->owed = 0;
+}
+
 static void next_step(struct timer *t)
 {
     struct blob_pull *p = (struct blob_pull *)((char *)t - offsetof(struct blob_pull, step));
     uint64_t offset = 0, length = 0, end = UINT64_MAX;
+    if (flow_is_passing(p->flow))
+        drop_lanes(p);
     if (p->race && (p->offset < p->limit || p->takes_all)) {
         for (; p->owed > 0; p->owed--)
             add_lane(p);
@@ -701,7 +725,10 @@ static void next_step(struct timer *t)
             blob_ask(p, offset, end);
         return; /* who is still at it will call again */
     }
-    if (is_missing && !(is_open_ended && p->is_answered))
+    bool is_behind = flow_is_passing(p->flow) && flow_hash_rest(p->flow, CATCH_UP_SLICE);
+    if (is_behind)
+        fetcher_set_timer(p->fetcher, &p->step, 0); /* what passes is hashed as it comes */
+    else if (is_missing && !(is_open_ended && p->is_answered))
         blob_ask(p, offset, part_end(p, offset));
     else if (flow_hash_rest(p->flow, CATCH_UP_SLICE))
         fetcher_set_timer(p->fetcher, &p->step, 0);
@@ -718,11 +745,7 @@ static void flush(struct timer *t)
 static void open_flow(struct timer *t)
 {
     struct blob_pull *p = (struct blob_pull *)((char *)t - offsetof(struct blob_pull, step));
-    struct error e;
-    if (flow_open(p->flow, &e) < 0) {
-        blob_end(p, &e);
-        return;
-    }
+    flow_open(p->flow);
     flow_hash_beside(p->flow, fetcher_get_options(p->fetcher)->hashing);
     uint64_t offset, length = 0;
     p->had_leftover = flow_present(p->flow) > 0;

@@ -40,8 +40,10 @@ static int on_body(void *cls, const void *bytes, size_t length, struct error *e)
         return error_set(e, ERR_STOPPING, "the rest comes another way");
     if (length > l->request.end - l->at)
         length = (size_t)(l->request.end - l->at);
-    if (flow_write(l->request.flow, l->at, bytes, length, e) < 0)
+    if (flow_write(l->request.flow, l->at, bytes, length, e) < 0) {
+        l->request.on_news(l->request.cls); /* the flow may have begun to pass */
         return -1;
+    }
     l->at += length;
     l->request.on_news(l->request.cls);
     return 0;
