@@ -87,7 +87,8 @@ int64_t room_of_file(uint64_t size_bytes)
 
 /* --- the limit -------------------------------------------------------------------------------- */
 
-/* What the file system has free and has in all: asked without the mutex, and before it is taken. */
+/* What the file system has free and has in all (0: it does not tell, its writes will): asked
+ * without the mutex, before it is taken. */
 struct disk {
     int64_t free_bytes, total_bytes;
 };
@@ -96,7 +97,7 @@ static struct disk look_at_disk(const struct room *r)
 {
     struct statvfs s;
     if (fstatvfs(r->folder, &s) < 0)
-        return (struct disk){INT64_MAX / 2, 0}; /* nothing is known: the writes will tell */
+        return (struct disk){0};
     int64_t each = (int64_t)s.f_frsize;
     return (struct disk){each * (int64_t)s.f_bavail, each * (int64_t)s.f_blocks};
 }
@@ -117,7 +118,7 @@ static int64_t limit_now(const struct room *r, const struct disk *disk)
     int64_t limit = l->budget_bytes >= 0 ? l->budget_bytes : INT64_MAX;
     int64_t keep = l->keep_free_bytes > 0 ? l->keep_free_bytes
                                           : disk->total_bytes / 100 * l->keep_free_percent;
-    if (keep > 0)
+    if (disk->total_bytes > 0)
         limit = least(limit, taken(r) - r->unwritten + disk->free_bytes - keep);
     if (clock_mono_ms() < r->full_until_ms)
         limit = least(limit, r->full_at);
@@ -355,8 +356,9 @@ void room_note_passing(struct room *r, const char *why)
 
 void room_note_full(struct room *r)
 {
+    struct disk disk = look_at_disk(r);
     MUTEX_HOLD(&r->mutex);
-    if (clock_mono_ms() < r->full_until_ms)
+    if (clock_mono_ms() < r->full_until_ms || limit_now(r, &disk) - taken(r) < STEP_BYTES)
         return;
     r->full_at = percent_of(taken(r) - r->unwritten, FULL_PERCENT);
     r->full_until_ms = clock_mono_ms() + FULL_FOR_MS;

@@ -20,7 +20,8 @@ struct room_limits {
     int64_t keep_free_percent; /* of the file system's size */
 };
 
-/* folder: a descriptor on the file system, borrowed. Without limits until they are set. */
+/* folder: a descriptor on the file system, borrowed. Without limits until they are set, but for the
+ * end of the disk. */
 struct room *room_new(int folder);
 void room_free(struct room *r);
 void room_set_limits(struct room *r, const struct room_limits *l);
@@ -30,7 +31,8 @@ int64_t room_of_file(uint64_t size_bytes); /* what a file of that size takes */
 void room_add_blobs(struct room *r, int64_t bytes);
 void room_set_index(struct room *r, int64_t bytes);
 int64_t room_taken(struct room *r);
-/* That much of the limit in force; INT64_MAX: there is none. */
+/* What may be taken in all: the budget, or up to where the file system would have less left than it
+ * must keep free. INT64_MAX: nobody knows. */
 int64_t room_limit(struct room *r);
 
 /* --- on its way in, by digest ----------------------------------------------------------------- */
@@ -61,8 +63,8 @@ void room_set_stuck(struct room *r, bool is_stuck);
 bool room_is_stuck(const struct room *r);
 /* That content passes through unstored: counted, and told in the log, though not each time. */
 void room_note_passing(struct room *r, const char *why);
-/* The disk refused bytes, whatever its free space says: for a minute the limit is a little less
- * than what is taken now. */
+/* The disk refused bytes. If it says that it has room all the same (a quota), the limit is a little
+ * less than what is taken now, for a minute. */
 void room_note_full(struct room *r);
 
 #endif

@@ -38,16 +38,6 @@ void window_fini(struct window *w)
     window_clear(w);
 }
 
-void window_add(struct window *w, uint64_t offset, const void *bytes, size_t length)
-{
-    struct window_chunk *c = alloc_zero(sizeof *c + length);
-    c->offset = offset;
-    c->length = length;
-    memcpy(c->bytes, bytes, length);
-    STAILQ_INSERT_TAIL(&w->chunks, c, next);
-    w->bytes += length;
-}
-
 bool window_has_room(const struct window *w, size_t length)
 {
     return w->bytes + length <= WINDOW_BYTES;
@@ -92,6 +82,17 @@ static void drop_passed(struct window *w)
         w->passed = c->offset + c->length;
         drop_first(w);
     }
+}
+
+void window_add(struct window *w, uint64_t offset, const void *bytes, size_t length)
+{
+    struct window_chunk *c = alloc_zero(sizeof *c + length);
+    c->offset = offset;
+    c->length = length;
+    memcpy(c->bytes, bytes, length);
+    STAILQ_INSERT_TAIL(&w->chunks, c, next);
+    w->bytes += length;
+    drop_passed(w); /* all may be ahead of it */
 }
 
 void window_join(struct window *w, struct flow_reader *r, uint64_t at)

@@ -50,7 +50,8 @@ static void finish(struct question *q)
 
 static void finish_content(struct question *q, struct content *c, enum cache_outcome cache)
 {
-    known_use(q->mirror->known, c);
+    if (cache != CACHE_STORED) /* that it came is no use of it yet */
+        known_use(q->mirror->known, c);
     q->answer->kind = ANSWER_CONTENT;
     q->answer->cache = cache;
     q->answer->content = c;

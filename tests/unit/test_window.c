@@ -73,6 +73,21 @@ static void what_the_last_reader_wants_stays(void **state)
     window_fini(&w);
 }
 
+static void what_all_are_ahead_of_goes_at_once(void **state)
+{
+    struct window w;
+    struct flow_reader one;
+    (void)state;
+    window_init(&w);
+    window_join(&w, &one, 5);
+    window_add(&w, 0, "abc", 3);
+    window_add(&w, 3, "def", 3);
+    assert_int_equal(w.passed, 3);
+    assert_true(has(&w, 3, "def"));
+    window_leave(&w, &one);
+    window_fini(&w);
+}
+
 static void the_last_is_cut_only_if_somebody_is_ahead(void **state)
 {
     struct window w;
@@ -115,6 +130,7 @@ int main(void)
         cmocka_unit_test(bytes_are_found_where_they_were_put),
         cmocka_unit_test(nothing_goes_before_the_first_reader_came),
         cmocka_unit_test(what_the_last_reader_wants_stays),
+        cmocka_unit_test(what_all_are_ahead_of_goes_at_once),
         cmocka_unit_test(the_last_is_cut_only_if_somebody_is_ahead),
         cmocka_unit_test(it_is_full_at_its_size),
     };
