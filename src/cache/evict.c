@@ -312,7 +312,8 @@ bool evict_step(struct evict *v)
         excess = room_excess(v->room, LOW_PERCENT);
     }
     if (slice(v, excess, &e) < 0) {
-        log_event(LOG_LEVEL_ERROR, "eviction failed", LOG_S("reason", e.text), LOG_END);
+        if (e.kind != ERR_NO_SPACE) /* that is told where content is refused for it */
+            log_event(LOG_LEVEL_ERROR, "eviction failed", LOG_S("reason", e.text), LOG_END);
         metric_add(ledger_errors_total, 1);
         rest(v, now_ms);
         return false;

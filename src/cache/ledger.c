@@ -280,14 +280,21 @@ bool ledger_evict(struct ledger *l, int64_t bytes, bool is_dry,
 
 /* --- a group: the ledger's thread ------------------------------------------------------------- */
 
-static void log_failure(const char *message, const struct entry *n, const struct error *why)
+/* A disk that is full fails one after the other: that is told once a while. */
+static void note_failure(struct ledger *l, const char *message, const struct entry *n,
+                         const struct error *why)
 {
     char digest[DIGEST_TEXT_MAX] = "";
+    metric_add(ledger_errors_total, 1);
+    if (why->kind == ERR_NO_SPACE) {
+        room_note_full(store_room(l->store));
+        room_note_passing(store_room(l->store), why->text);
+        return;
+    }
     if (n && n->digest.algorithm)
         digest_print(&n->digest, digest);
     log_event(LOG_LEVEL_ERROR, message, LOG_S("digest", *digest ? digest : NULL),
               LOG_S("repository", n ? n->repository : NULL), LOG_S("reason", why->text), LOG_END);
-    metric_add(ledger_errors_total, 1);
 }
 
 static void collect(struct ledger *l, struct group *g, int64_t timeout_ms)
@@ -301,21 +308,30 @@ static void collect(struct ledger *l, struct group *g, int64_t timeout_ms)
     }
 }
 
+/* Nothing was reserved for it, for it is small; but where nothing may go there is an end. */
+static int publish_manifest(struct ledger *l, struct entry *n, struct error *e)
+{
+    struct room *room = store_room(l->store);
+    if (room_is_stuck(room) && room_taken(room) + room_of_file(n->length) > room_limit(room))
+        return error_set(e, ERR_NO_SPACE, "nothing may go, and nothing more fits");
+    return store_publish_bytes(l->store, &n->digest, n->body, n->length, e);
+}
+
 static void do_file(struct ledger *l, struct entry *n)
 {
     struct error *e = &n->error;
     switch (n->kind) {
     case ENTRY_PUBLISH:
         if (store_publish(l->store, &n->digest, n->fd, e) < 0)
-            log_failure("blob not stored", n, e);
+            note_failure(l, "blob not stored", n, e);
         break;
     case ENTRY_MANIFEST:
-        if (store_publish_bytes(l->store, &n->digest, n->body, n->length, e) < 0)
-            log_failure("manifest not stored", n, e);
+        if (publish_manifest(l, n, e) < 0)
+            note_failure(l, "manifest not stored", n, e);
         break;
     case ENTRY_REMOVE_BLOB:
         if (store_remove(l->store, &n->digest, e) < 0)
-            log_failure("blob not removed", n, e);
+            note_failure(l, "blob not removed", n, e);
         break;
     case ENTRY_REMOVE_PARTIAL:
         store_partial_remove(l->store, &n->digest);
@@ -323,8 +339,6 @@ static void do_file(struct ledger *l, struct entry *n)
     default:
         break;
     }
-    if (e->kind == ERR_NO_SPACE)
-        room_note_full(store_room(l->store));
 }
 
 /* What was published without its name being durable counts as not published. */
@@ -339,7 +353,7 @@ static void do_files(struct ledger *l, struct group *g)
     /* That something went need not be durable. */
     if (!published || store_sync(l->store, &e) == 0)
         return;
-    log_failure("folders not synced", NULL, &e);
+    note_failure(l, "folders not synced", NULL, &e);
     for (size_t i = 0; i < g->count; i++)
         if (is_publish(g->entries[i]) && g->entries[i]->error.kind == ERR_NONE)
             g->entries[i]->error = e;
@@ -441,7 +455,7 @@ static void do_transaction(struct ledger *l, struct group *g)
     if (!waiting || write_rows(l, g, &e) == 0)
         return;
     index_rollback(l->x);
-    log_failure("index not written", NULL, &e);
+    note_failure(l, "index not written", NULL, &e);
     for (size_t i = 0; i < g->count; i++) {
         struct entry *n = g->entries[i];
         if (!holds_rows(n) || n->error.kind != ERR_NONE)
@@ -451,8 +465,6 @@ static void do_transaction(struct ledger *l, struct group *g)
         if (e.kind == ERR_NO_SPACE && is_publish(n))
             store_remove(l->store, &n->digest, NULL);
     }
-    if (e.kind == ERR_NO_SPACE)
-        room_note_full(store_room(l->store));
 }
 
 static void do_evictions(struct ledger *l, struct group *g)
