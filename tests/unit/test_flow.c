@@ -553,6 +553,35 @@ static void what_passes_comes_in_order(void **state)
     flow_unref(f);
 }
 
+static void a_large_blob_passes_half_way_and_is_right(void **state)
+{
+    struct fixture *x = *state;
+    struct error e;
+    struct flow_reader reader;
+    uint64_t at = 0, length, got = 0;
+    char buffer[CHUNK];
+    set_budget(x, 6 << 20);
+    struct large l = begin_large(x);
+    assert_true(flow_join(l.flow, &reader, 0));
+    for (; at < LARGE && !flow_is_passing(l.flow); at += CHUNK)
+        flow_write(l.flow, at, l.bytes + at, CHUNK, &e);
+    assert_true(flow_hole(l.flow, 0, &at, &length)); /* what was gathered did not stay */
+    assert_true(at > 0 && at <= 6 << 20);
+    while (flow_hash_rest(l.flow, 1 << 20))
+        ;
+    for (ssize_t n; got < LARGE; got += (uint64_t)n) {
+        for (; at < LARGE && flow_has_room(l.flow, CHUNK, &e) == 1; at += CHUNK - at % CHUNK)
+            assert_int_equal(flow_write(l.flow, at, l.bytes + at, CHUNK - at % CHUNK, &e), 0);
+        if (at == LARGE && flow_state(l.flow) == FLOW_STREAMING)
+            assert_int_equal(flow_finish(l.flow, &e), 0);
+        n = flow_read_as(l.flow, &reader, got, buffer, sizeof buffer, &e);
+        assert_true(n > 0);
+        assert_memory_equal(buffer, l.bytes + got, (size_t)n);
+    }
+    flow_leave(l.flow, &reader);
+    end_large(&l);
+}
+
 static void who_comes_late_to_what_passed_is_sent_away(void **state)
 {
     struct fixture *x = *state;
@@ -623,6 +652,7 @@ int main(void)
         TEST(a_large_blob_begins_anew_or_fails_while_it_is_hashed),
         TEST(what_does_not_fit_passes_and_its_reader_gets_all_of_it),
         TEST(what_passes_comes_in_order),
+        TEST(a_large_blob_passes_half_way_and_is_right),
         TEST(who_comes_late_to_what_passed_is_sent_away),
         TEST(reader_who_holds_up_the_others_is_cut_after_a_while),
     };
