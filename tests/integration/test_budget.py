@@ -174,11 +174,12 @@ def test_on_a_small_disk_every_pull_succeeds_and_some_are_not_stored(fake, start
 
 
 @pytest.mark.threads
-def test_a_disk_that_fills_up_meanwhile_does_not_break_a_pull(fake, start, disk):
+@pytest.mark.parametrize("lanes", [1, 4])
+def test_a_disk_that_fills_up_meanwhile_does_not_break_a_pull(fake, start, disk, lanes):
     folder = disk(20)
     data = images.random_bytes(12 * MB, "half way")
     digest = fake.add_blob("a/b", data)
-    mirror = start(data=folder, keep_free=0, stall_timeout="60s")
+    mirror = start(data=folder, keep_free=0, stall_timeout="60s", connections_per_source=lanes)
     fault = fake.fault("registry GET .*/blobs/", stall_at=6 * MB)
     with mirror.wire(timeout=60) as one, mirror.wire(timeout=60) as other:
         for wire in one, other:
@@ -197,7 +198,7 @@ def test_a_disk_that_fills_up_meanwhile_does_not_break_a_pull(fake, start, disk)
         for thread in threads:
             thread.join()
     assert sorted(results) == [7 * MB, 12 * MB]
-    assert not mirror.holds(digest) and fake.sent(digest) == 12 * MB
+    assert not mirror.holds(digest) and fake.sent(digest) < 16 * MB  # what was on its way then comes twice
     (folder / "others").unlink()
     wait_until(lambda: mirror.get(f"/v2/a/b/blobs/{digest}").body == data and mirror.holds(digest), 70, "stored again")
 
