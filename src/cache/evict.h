@@ -40,8 +40,8 @@ struct evicted {
     bool is_partial;   /* content on its way in */
     const char *image; /* "registry/repository:tag" or "registry/repository" if it was one, or "" */
 };
-/* Until at most bytes are taken (room_taken), as far as that goes. is_dry: nothing goes, but is
- * told. 0, or -1. */
+/* Until at most bytes are taken (room_taken), as far as that goes, slice after slice. is_dry:
+ * nothing goes, but is told, save for content on its way in, in one transaction. 0, or -1. */
 int evict_down_to(struct evict *v, int64_t bytes, bool is_dry,
                   void (*visit)(const struct evicted *gone, void *cls), void *cls, struct error *e);
 

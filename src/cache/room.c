@@ -62,11 +62,12 @@ struct room *room_new(int folder)
 
 void room_free(struct room *r)
 {
-    struct partial *p, *after;
-    HASH_ITER(hh, r->table, p, after)
-    {
-        HASH_DEL(r->table, p);
+    struct partial *p = r->table;
+    HASH_CLEAR(hh, r->table); /* the table: what was in it is still in a row */
+    while (p) {
+        struct partial *after = p->hh.next;
         free(p);
+        p = after;
     }
     mutex_fini(&r->mutex);
     free(r);

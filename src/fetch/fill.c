@@ -725,12 +725,12 @@ static void next_step(struct timer *t)
             blob_ask(p, offset, end);
         return; /* who is still at it will call again */
     }
-    bool is_behind = flow_is_passing(p->flow) && flow_hash_rest(p->flow, CATCH_UP_SLICE);
-    if (is_behind)
-        fetcher_set_timer(p->fetcher, &p->step, 0); /* what passes is hashed as it comes */
-    else if (is_missing && !(is_open_ended && p->is_answered))
+    bool is_to_be_asked = is_missing && !(is_open_ended && p->is_answered);
+    bool is_hashed_first = !is_to_be_asked || flow_is_passing(p->flow); /* and then as it comes */
+    bool is_behind = is_hashed_first && flow_hash_rest(p->flow, CATCH_UP_SLICE);
+    if (is_to_be_asked && !is_behind)
         blob_ask(p, offset, part_end(p, offset));
-    else if (flow_hash_rest(p->flow, CATCH_UP_SLICE))
+    else if (is_behind)
         fetcher_set_timer(p->fetcher, &p->step, 0);
     else
         blob_finish(p);
