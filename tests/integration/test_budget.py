@@ -271,6 +271,8 @@ def test_a_smaller_budget_holds_at_sighup_and_what_is_being_read_stays(fake, sta
         assert slow.drain(len(data), data) == len(data)
     wait_until(lambda: not mirror.holds(read.layer), 30, "what was read, gone")
     assert mirror.metric("budget_bytes") == 4 * MB
+    told = mirror.status()["held"]
+    assert told["budget_bytes"] == 4 * MB and 0 < told["disk_bytes"] < 4 * MB
     pull(mirror, "a/3", "v1", others[3])
 
 
