@@ -156,6 +156,7 @@ struct MHD_Response *tail_response(struct request *r, struct content *content, s
         at = add_text(t, at, alloc_format("\r\n--%s--\r\n", boundary));
     *length = at;
     t->is_reader = flow && flow_join(flow, &t->reader, 0);
-    t->reader.is_cut = !t->is_reader; /* what passed meanwhile cannot be read */
+    if (!t->is_reader)
+        t->reader.is_cut = true; /* what passed meanwhile cannot be read */
     return MHD_create_response_from_callback(at, BLOCK_BYTES, more, t, done);
 }
