@@ -158,6 +158,14 @@ def disk(tmp_path, start):
         # what still runs has its folder open: the lazy unmount waits for it
 
 
+def fill_disk(folder):
+    """Somebody else takes all that is left."""
+    for size in 1 << 20, 1 << 12:
+        with contextlib.suppress(OSError), open(folder / "others", "ab", buffering=0) as rest:
+            while rest.write(bytes(size)) == size:
+                pass
+
+
 @pytest.mark.parametrize("keep_free", ["0", "5%"])
 def test_on_a_small_disk_every_pull_succeeds_and_some_are_not_stored(fake, start, disk, keep_free):
     shelf = Shelf(fake, families=8, versions=4)
@@ -186,9 +194,7 @@ def test_a_disk_that_fills_up_meanwhile_does_not_break_a_pull(fake, start, disk,
             wire.ask(f"/v2/a/b/blobs/{digest}")
             assert wire.head().status == 200
         assert one.drain(5 * MB, data, 0) == 5 * MB
-        with contextlib.suppress(OSError), open(folder / "others", "wb", buffering=0) as rest:
-            while True:
-                rest.write(bytes(1 << 16))
+        fill_disk(folder)
         fault.release()
         threads = [threading.Thread(target=lambda w=w, at=at: results.append(w.drain(12 * MB - at, data, at)))
                    for w, at in ((one, 5 * MB), (other, 0))]
@@ -199,6 +205,11 @@ def test_a_disk_that_fills_up_meanwhile_does_not_break_a_pull(fake, start, disk,
             thread.join()
     assert sorted(results) == [7 * MB, 12 * MB]
     assert not mirror.holds(digest) and fake.sent(digest) < 16 * MB  # what was on its way then comes twice
+    fill_disk(folder)
+    image = fake.add("a/full", images.image([images.random_bytes(3 * MB, "full")]), "v1")
+    for _ in range(3):  # neither its files nor its rows can be written
+        pull(mirror, "a/full", "v1", image)
+    assert not mirror.holds(image.layer)
     (folder / "others").unlink()
     wait_until(lambda: mirror.get(f"/v2/a/b/blobs/{digest}").body == data and mirror.holds(digest), 70, "stored again")
 
