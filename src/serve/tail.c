@@ -16,7 +16,7 @@
 #include "mirror/content.h"
 #include "serve/request.h"
 
-enum { BLOCK_BYTES = 256 << 10 }; /* as much as a reader is woken for */
+enum { BLOCK_BYTES = 128 << 10 };
 
 struct piece {
     uint64_t at; /* in the body */
