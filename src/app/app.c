@@ -22,6 +22,7 @@
 #include "cache/hashing.h"
 #include "cache/index.h"
 #include "cache/ledger.h"
+#include "cache/room.h"
 #include "cache/store.h"
 #include "fetch/fetcher.h"
 #include "mirror/mirror.h"
@@ -53,6 +54,13 @@ static void configure_log(const struct config *c)
     log_configure(level, format);
 }
 
+static void set_limits(struct app *a, const struct config *c)
+{
+    struct room_limits limits = {.budget_bytes = c->budget_bytes};
+    option_share(c->keep_free, &limits.keep_free_bytes, &limits.keep_free_percent);
+    room_set_limits(store_room(a->store), &limits);
+}
+
 static int open_cache(struct app *a, struct error *e)
 {
     bool rebuilt = false;
@@ -71,6 +79,7 @@ static int open_cache(struct app *a, struct error *e)
     if (kept + dropped > 0)
         log_event(LOG_LEVEL_INFO, "content on its way in taken up", LOG_I("kept", kept),
                   LOG_I("dropped", dropped), LOG_END);
+    set_limits(a, a->config);
     a->ledger = ledger_start(a->store, a->index, e);
     if (!a->ledger)
         return -1;
@@ -187,10 +196,9 @@ static int take_signals(struct app *a, struct error *e)
 static bool is_taken_at_once(const char *name)
 {
     static const char *const names[] = {
-        "upstream",   "mirror",       "username",         "password-file",
-        "log-format", "log-level",    "default-registry", "tls.certificate",
-        "tls.key",    "access.users", "access.client-ca", "access.networks",
-        NULL};
+        "upstream",         "mirror",           "username",        "password-file", "log-format",
+        "log-level",        "default-registry", "tls.certificate", "tls.key",       "access.users",
+        "access.client-ca", "access.networks",  "budget",          "keep-free",     NULL};
     for (size_t i = 0; names[i]; i++)
         if (strcmp(names[i], name) == 0)
             return true;
@@ -232,6 +240,7 @@ static void reload(struct app *a)
     }
     if (world) {
         configure_log(&new);
+        set_limits(a, &new);
         tell_what_waits(a, &new);
         bool is_changed = upstreams_replace(a->upstreams, world);
         log_event(LOG_LEVEL_INFO, "the configuration was read again", LOG_S("file", new.path),

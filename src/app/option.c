@@ -132,6 +132,32 @@ static int check_helper(const char *value, struct error *e)
     return 0;
 }
 
+bool option_share(const char *value, int64_t *bytes, int64_t *percent)
+{
+    uint64_t number = 0;
+    struct slice whole = slice_of(value);
+    bool is_share = slice_ends(whole, "%");
+    if (is_share)
+        whole.length--;
+    if (is_share ? !slice_u64(whole, 100, &number)
+                 : !str_parse_size(value, &number) || number > INT64_MAX)
+        return false;
+    *bytes = is_share ? 0 : (int64_t)number;
+    *percent = is_share ? (int64_t)number : 0;
+    return true;
+}
+
+static int check_share(const char *value, struct error *e)
+{
+    int64_t bytes, percent;
+    return option_share(value, &bytes, &percent)
+               ? 0
+               : error_set(e, ERR_USAGE,
+                           "\"%.80s\" is no size (such as 10GiB) and no share of the "
+                           "disk (0%% to 100%%)",
+                           value);
+}
+
 static int check_file(const char *value, struct error *e)
 {
     return value[0] ? 0 : error_set(e, ERR_USAGE, "the name is empty");
@@ -142,11 +168,11 @@ int option_check(const char *metavar, const char *value, struct error *e)
     static const struct {
         const char *metavar;
         int (*check)(const char *value, struct error *e);
-    } checks[] = {{"URL", check_url},       {"PROXY", check_proxy},
-                  {"GLOB", check_glob},     {"HOST", check_host},
-                  {"REGISTRY", check_host}, {"ADDR:PORT", check_address},
-                  {"HELPER", check_helper}, {"NETWORK", check_network},
-                  {"DIR", check_file},      {"FILE", check_file}};
+    } checks[] = {
+        {"URL", check_url},       {"PROXY", check_proxy},     {"GLOB", check_glob},
+        {"HOST", check_host},     {"REGISTRY", check_host},   {"ADDR:PORT", check_address},
+        {"HELPER", check_helper}, {"NETWORK", check_network}, {"SIZE|PERCENT", check_share},
+        {"DIR", check_file},      {"FILE", check_file}};
     for (size_t i = 0; i < sizeof checks / sizeof *checks; i++)
         if (strcmp(checks[i].metavar, metavar) == 0)
             return checks[i].check(value, e);

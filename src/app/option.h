@@ -77,6 +77,8 @@ bool option_nearest(const struct option_table *t, const char *name, bool is_key,
                     size_t out_bytes);
 /* A check that a text of such a metavar must pass; 0, or -1. */
 int option_check(const char *metavar, const char *value, struct error *e);
+/* "10GiB" or "5%": one of the two, the other is 0. */
+bool option_share(const char *value, int64_t *bytes, int64_t *percent);
 void option_print_help(const struct option_table *t, struct str *out);
 
 void option_list_free(char **list);

@@ -118,3 +118,9 @@ size_t mailbox_count(struct mailbox *m)
     MUTEX_HOLD(&m->mutex);
     return m->count;
 }
+
+bool mailbox_is_over(struct mailbox *m)
+{
+    MUTEX_HOLD(&m->mutex);
+    return m->is_closed && m->count == 0;
+}

@@ -32,5 +32,6 @@ struct letter *mailbox_take(struct mailbox *m, int64_t timeout_ms);
 void mailbox_close(
     struct mailbox *m); /* further posts are refused; the receiver drains what is left */
 size_t mailbox_count(struct mailbox *m);
+bool mailbox_is_over(struct mailbox *m); /* closed and empty */
 
 #endif

@@ -14,6 +14,7 @@ enum rank {
     RANK_APP,
     RANK_FLIGHTS,
     RANK_FLOW,
+    RANK_ROOM,
     RANK_RECALL,
     RANK_ANSWER,
     RANK_MAILBOX,

@@ -4,6 +4,7 @@
  * private list with no lock held. */
 #include <inttypes.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -11,6 +12,7 @@
 #include "base/metrics.h"
 #include "base/str.h"
 #include "cache/flow_inside.h"
+#include "cache/room.h"
 #include "cache/store.h"
 
 enum {
@@ -36,6 +38,7 @@ struct flow *flow_new(struct store *s, const struct digest *d, int64_t size_byte
     mutex_init(&f->mutex, RANK_FLOW);
     cond_init(&f->is_free);
     STAILQ_INIT(&f->waiters);
+    window_init(&f->window);
     metric_add(flows, 1);
     return f;
 }
@@ -58,6 +61,8 @@ void flow_unref(struct flow *f)
     segments_fini(&f->present);
     segments_fini(&f->given);
     segments_fini(&f->doubted);
+    segments_fini(&f->kept);
+    window_fini(&f->window);
     free(f->gathered);
     free(f);
     metric_add(flows, -1);
@@ -192,10 +197,17 @@ ssize_t flow_read(struct flow *f, uint64_t offset, void *into, size_t max, struc
             return -1;
         }
         n = readable(f, offset);
-        n = n < max ? n : max;
+        if (n > max)
+            n = max;
         if (n > 0 && f->state != FLOW_VERIFIED) {
             segments_add(&f->given, offset, offset + n);
             segments_thin(&f->given, GIVEN_PARTS_MAX);
+        }
+        if (n > 0 && flow_is_passing(f)) {
+            if (flow_copy_from_window(f, offset, into, &n))
+                return (ssize_t)n;
+            if (n == 0)
+                return error_set(e, ERR_NO_SPACE, "this part passed through and was not kept");
         }
     }
     if (n == 0)
@@ -236,22 +248,37 @@ static void take_up(struct flow *f, const char *text)
     f->taken_up = segments_sum(&found);
 }
 
-int flow_open(struct flow *f, struct error *e)
+static void take_up_file(struct flow *f)
 {
-    f->fd = store_partial_open(f->store, &f->digest, e);
-    if (f->fd < 0)
-        return -1;
+    struct error e;
     autofree char *map = NULL;
     size_t length;
+    f->fd = store_partial_open(f->store, &f->digest, &e);
+    if (f->fd < 0) {
+        flow_pass(f, &e);
+        return;
+    }
     if (store_partial_read_map(f->store, &f->digest, &map, &length, NULL) == 1)
         take_up(f, map);
     /* What lies behind the last present byte is nobody's: it must not become part of the blob. */
-    if (ftruncate(f->fd, (off_t)segments_end(&f->present)) < 0)
-        return error_errno(e, "cut a partial file");
+    if (ftruncate(f->fd, (off_t)segments_end(&f->present)) < 0) {
+        error_errno(&e, "cut a partial file");
+        mutex_lock(&f->mutex);
+        f->present.count = 0; /* nobody has read yet */
+        mutex_unlock(&f->mutex);
+        flow_pass(f, &e);
+        return;
+    }
+    room_begin(store_room(f->store), &f->digest, flow_present(f));
+}
+
+void flow_open(struct flow *f)
+{
+    if (!flow_is_passing(f))
+        take_up_file(f);
     metric_add(flows_started_total, 1);
     if (f->present.count > 0)
         metric_add(flows_resumed_total, 1);
-    return 0;
 }
 
 int flow_set_size(struct flow *f, uint64_t size_bytes, struct error *e)
@@ -269,6 +296,8 @@ int flow_set_size(struct flow *f, uint64_t size_bytes, struct error *e)
         if (f->state == FLOW_WAITING)
             f->state = FLOW_STREAMING;
     }
+    if (!flow_is_passing(f))
+        room_reserve(store_room(f->store), &f->digest, size_bytes); /* or in steps, as it comes */
     wake_those_with_news(f);
     return 0;
 }
@@ -298,6 +327,38 @@ static bool find_hole(struct flow *f, uint64_t from, uint64_t *offset, uint64_t 
     return segments_hole(&f->present, from, f->has_size ? f->size : UINT64_MAX, offset, length);
 }
 
+static int write_file(struct flow *f, uint64_t offset, const void *bytes, size_t length,
+                      struct error *e)
+{
+    struct room *room = store_room(f->store);
+    if (!room_write(room, &f->digest, (int64_t)length))
+        return error_set(e, ERR_NO_SPACE, "nothing more fits into the budget");
+    reserve(f, offset, length);
+    if (file_write_all(f->fd, bytes, length, offset, e) == 0)
+        return 0;
+    if (e->kind == ERR_NO_SPACE)
+        room_note_full(room);
+    return -1;
+}
+
+static int put_one(struct flow *f, uint64_t offset, const char *bytes, size_t length,
+                   struct error *e)
+{
+    if (!flow_is_passing(f) && write_file(f, offset, bytes, length, e) < 0)
+        return -1;
+    if (flow_is_passing(f) && offset != f->hashed)
+        return error_set(e, ERR_NO_SPACE, "what passes comes in order");
+    flow_hash_bytes(f, bytes, length, offset);
+    mutex_lock(&f->mutex);
+    segments_add(&f->present, offset, offset + length);
+    if (flow_is_passing(f))
+        window_add(&f->window, offset, bytes, length);
+    mutex_unlock(&f->mutex);
+    flow_hash_news(f);
+    note_news(f, length);
+    return 0;
+}
+
 static int put(struct flow *f, uint64_t offset, const char *bytes, size_t length, struct error *e)
 {
     uint64_t end = offset + length;
@@ -306,40 +367,34 @@ static int put(struct flow *f, uint64_t offset, const char *bytes, size_t length
         if (!find_hole(f, offset, &hole, &room) || hole >= end)
             return 0;
         size_t n = (size_t)(end - hole < room ? end - hole : room);
-        const char *at = bytes + length - (end - hole);
-        reserve(f, hole, n);
-        if (file_write_all(f->fd, at, n, hole, e) < 0)
+        if (put_one(f, hole, bytes + length - (end - hole), n, e) < 0)
             return -1;
-        flow_hash_bytes(f, at, n, hole);
-        mutex_lock(&f->mutex);
-        segments_add(&f->present, hole, hole + n);
-        mutex_unlock(&f->mutex);
-        flow_hash_news(f);
-        note_news(f, n);
         offset = hole + n;
     }
     return 0;
 }
 
-static int write_out(struct flow *f, struct error *e)
+/* What cannot be written is missing, and whoever fills it finds that it passes. */
+static int write_out(struct flow *f)
 {
+    struct error why;
     if (f->gathered_bytes == 0)
         return 0;
-    if (put(f, f->gathered_at, f->gathered, f->gathered_bytes, e) < 0)
-        return -1;
+    int result = put(f, f->gathered_at, f->gathered, f->gathered_bytes, &why);
     f->gathered_bytes = 0;
-    return 0;
+    if (result < 0)
+        flow_pass(f, &why);
+    return result;
 }
 
 /* libcurl hands over 16 KiB at a time; the file system takes 256 in half the time of 16 times 16.
  */
-static int gather(struct flow *f, uint64_t offset, const char *bytes, size_t length,
-                  struct error *e)
+static int gather(struct flow *f, uint64_t offset, const char *bytes, size_t length)
 {
     if (!f->gathered)
         f->gathered = alloc_array(GATHER_BYTES, 1);
     for (size_t n; length > 0; offset += n, bytes += n, length -= n) {
-        if (offset != f->gathered_at + f->gathered_bytes && write_out(f, e) < 0)
+        if (offset != f->gathered_at + f->gathered_bytes && write_out(f) < 0)
             return -1;
         if (f->gathered_bytes == 0)
             f->gathered_at = offset;
@@ -347,7 +402,7 @@ static int gather(struct flow *f, uint64_t offset, const char *bytes, size_t len
         n = length < room ? length : room;
         memcpy(f->gathered + f->gathered_bytes, bytes, n);
         f->gathered_bytes += n;
-        if (n == room && write_out(f, e) < 0)
+        if (n == room && write_out(f) < 0)
             return -1;
     }
     return 0;
@@ -357,8 +412,14 @@ int flow_write(struct flow *f, uint64_t offset, const void *bytes, size_t length
 {
     if (f->has_size && offset + length > f->size)
         return error_set(e, ERR_CORRUPT, "more bytes came than the %" PRIu64 " promised", f->size);
-    return flow_is_large(f) ? gather(f, offset, bytes, length, e)
-                            : put(f, offset, bytes, length, e);
+    struct error why = {0};
+    if (!flow_is_passing(f)) {
+        if (flow_is_large(f) ? gather(f, offset, bytes, length) == 0
+                             : put(f, offset, bytes, length, &why) == 0)
+            return 0;
+        flow_pass(f, &why);
+    }
+    return put(f, offset, bytes, length, e);
 }
 
 bool flow_wanted(struct flow *f, uint64_t after, uint64_t *offset)
@@ -388,7 +449,7 @@ uint64_t flow_known_size(struct flow *f)
 
 bool flow_hole(struct flow *f, uint64_t from, uint64_t *offset, uint64_t *length)
 {
-    (void)write_out(f, NULL); /* what cannot be written is missing, and whoever brings it is told */
+    (void)write_out(f);
     return find_hole(f, from, offset, length);
 }
 
@@ -401,7 +462,7 @@ int flow_flush(struct flow *f)
     if (f->news < WAKE_AT_BYTES && now < due)
         return (int)(due - now);
     if (now >= due)
-        (void)write_out(f, NULL); /* what cannot be written is tried again with the next bytes */
+        (void)write_out(f);
     f->flushed_ms = now;
     f->is_dirty = false;
     f->news = 0;
@@ -452,87 +513,40 @@ int flow_finish(struct flow *f, struct error *e)
     return 0;
 }
 
+/* What is left of it for the next one, and how much of the disk that takes. */
+static void leave_partial(struct flow *f, const struct error *why)
+{
+    struct stat st;
+    struct room *room = store_room(f->store);
+    if (why->kind == ERR_CORRUPT) {
+        store_partial_remove(f->store, &f->digest);
+    } else if (f->fd < 0) {
+        room_rest(room, &f->digest, -1); /* reserved, and never begun */
+    } else if (write_out(f) == 0) {
+        flow_save(f);
+        room_rest(room, &f->digest, fstat(f->fd, &st) == 0 ? 512 * (int64_t)st.st_blocks : -1);
+    }
+}
+
 void flow_fail(struct flow *f, const struct error *why)
 {
     if (flow_state(f) >= FLOW_VERIFIED)
         return;
-    if (why->kind == ERR_CORRUPT)
-        store_partial_remove(f->store, &f->digest);
-    else if (f->fd >= 0) {
-        (void)write_out(f, NULL);
-        flow_save(f);
-    }
+    if (!flow_is_passing(f))
+        leave_partial(f, why);
     metric_add(flows_failed_total, 1);
     end_as(f, FLOW_FAILED, why);
 }
 
-/* What was hashed may have been of what went. */
-static void hash_anew(struct flow *f)
-{
-    flow_hash_claim(f);
-    f->gathered_bytes = 0;
-    hasher_reset(f->hasher);
-    mutex_lock(&f->mutex);
-    f->hashed = 0;
-    f->is_claimed = false;
-    mutex_unlock(&f->mutex);
-    flow_save(f);
-}
-
-bool flow_restart(struct flow *f)
-{
-    mutex_lock(&f->mutex);
-    bool may = f->given.count == 0 && f->state < FLOW_VERIFIED;
-    if (may) {
-        f->present.count = f->doubted.count = 0;
-        f->taken_up = 0;
-        if (f->state == FLOW_WAITING || !(f->is_promised || f->was_told)) {
-            f->state = FLOW_WAITING;
-            f->has_size = false;
-        }
-    }
-    mutex_unlock(&f->mutex);
-    if (!may || ftruncate(f->fd, 0) < 0)
-        return false;
-    hash_anew(f);
-    return true;
-}
-
-void flow_doubt(struct flow *f, uint64_t first, uint64_t end)
-{
-    MUTEX_HOLD(&f->mutex);
-    segments_add(&f->doubted, first, end);
-}
-
-void flow_trust(struct flow *f, uint64_t first, uint64_t end)
-{
-    mutex_lock(&f->mutex);
-    segments_remove(&f->doubted, first, end);
-    mutex_unlock(&f->mutex);
-    wake_those_with_news(f);
-}
-
-bool flow_drop(struct flow *f, const struct segments *bytes)
-{
-    mutex_lock(&f->mutex);
-    bool may = f->state < FLOW_VERIFIED && !segments_meet(&f->given, bytes);
-    if (may) {
-        segments_subtract(&f->present, bytes);
-        segments_subtract(&f->doubted, bytes);
-    }
-    mutex_unlock(&f->mutex);
-    if (may)
-        hash_anew(f);
-    return may;
-}
-
 void flow_save(struct flow *f)
 {
+    f->unsaved = 0;
+    if (flow_is_passing(f))
+        return;
     autostr struct str map = {0};
     mutex_lock(&f->mutex);
     segments_print(&f->present, f->has_size ? (int64_t)f->size : -1, &map);
     mutex_unlock(&f->mutex);
-    f->unsaved = 0;
     /* A map that cannot be written costs a refetch after a crash, nothing else. */
     store_partial_write_map(f->store, &f->digest, map.text, map.length, NULL);
 }

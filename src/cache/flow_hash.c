@@ -14,7 +14,7 @@ enum {
 
 static bool is_beside(const struct flow *f)
 {
-    return f->beside && flow_is_large(f);
+    return f->beside && flow_is_large(f) && !flow_is_passing(f);
 }
 
 void flow_hash_bytes(struct flow *f, const void *bytes, size_t length, uint64_t offset)

@@ -27,10 +27,12 @@ struct flow {
     char *gathered; /* producer: bytes that are not written yet, */
     uint64_t gathered_at;
     size_t gathered_bytes;
-    uint64_t unsaved;   /* producer: bytes written since the map was */
-    int64_t flushed_ms; /* producer */
-    bool is_dirty;      /* producer: news since the last flush */
-    uint64_t news;      /* producer: bytes of it */
+    uint64_t unsaved;      /* producer: bytes written since the map was */
+    int64_t flushed_ms;    /* producer */
+    bool is_dirty;         /* producer: news since the last flush */
+    uint64_t news;         /* producer: bytes of it */
+    int64_t full_since_ms; /* producer: the window has no room; 0: it has */
+    atomic_bool is_passing;
 
     struct mutex mutex; /* guards all below */
     enum flow_state state;
@@ -48,6 +50,8 @@ struct flow {
     struct error error;
     uint64_t taken_up; /* bytes that an earlier flow left */
     int64_t began_ms;
+    struct window window; /* what came while it passes */
+    struct segments kept; /* what the file has of it then */
 };
 
 static inline bool flow_is_large(const struct flow *f)
@@ -61,5 +65,10 @@ void flow_hash_bytes(struct flow *f, const void *bytes, size_t length, uint64_t 
 void flow_hash_news(struct flow *f); /* more is present: work for who hashes beside */
 /* The hasher is the producer's, until he takes is_claimed back. Waits for a chunk at most. */
 void flow_hash_claim(struct flow *f);
+
+/* --- while it passes -------------------------------------------------------------------------- */
+/* With the mutex held. true: the first bytes from offset on, *length of them, are copied. false:
+ * *length of them are in the file. */
+bool flow_copy_from_window(struct flow *f, uint64_t offset, void *into, uint64_t *length);
 
 #endif

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -18,6 +19,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "cache/room.h"
 #include "cache/scrub.h"
 #include "cache/sql.h"
 #include "cache/store.h"
@@ -27,7 +29,8 @@
 struct index {
     char *path;
     struct sql writer; /* the ledger's thread only, once opened */
-    int64_t turn;      /* the latest in the order of use; one a transaction */
+    int64_t turn;      /* the latest in the order of coming; one a transaction */
+    int folder;
 };
 
 struct index_reader {
@@ -50,8 +53,8 @@ static int set_aside(struct store *s, const struct error *why, struct error *e)
     return 0;
 }
 
-/* The order of use is told by the clock as long as that goes forward, and goes on without it where
- * the clock was set back. */
+/* The order of coming is told by the clock as long as that goes forward, and goes on without it
+ * where the clock was set back. */
 static void next_turn(struct index *x, int64_t now_s)
 {
     x->turn = now_s > x->turn ? now_s : x->turn + 1;
@@ -75,6 +78,7 @@ static int open_and_agree(struct index *x, struct store *s, struct error *e)
         sql_close(&x->writer);
         return -1;
     }
+    room_add_blobs(store_room(s), found.bytes);
     if (found.adopted || found.lost)
         log_event(LOG_LEVEL_INFO, "index brought in line with the files",
                   LOG_I("adopted", found.adopted), LOG_I("manifests", found.manifests),
@@ -87,6 +91,7 @@ struct index *index_open(struct store *s, bool *rebuilt, struct error *e)
     struct error why = {0};
     struct index *x = alloc_zero(sizeof(*x));
     x->path = alloc_format("%s/" FILE_NAME, store_path(s));
+    x->folder = store_folder(s);
     int result = open_and_agree(x, s, &why);
     bool is_broken = result < 0 && why.kind == ERR_CORRUPT;
     if (is_broken) {
@@ -102,6 +107,23 @@ struct index *index_open(struct store *s, bool *rebuilt, struct error *e)
     }
     *rebuilt = is_broken;
     return x;
+}
+
+int64_t index_disk_bytes(const struct index *x)
+{
+    static const char *const names[] = {FILE_NAME, FILE_NAME "-wal", FILE_NAME "-shm"};
+    int64_t sum = 0;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        struct stat st;
+        if (fstatat(x->folder, names[i], &st, 0) == 0)
+            sum += 512 * (int64_t)st.st_blocks;
+    }
+    return sum;
+}
+
+struct sql *index_writer(struct index *x)
+{
+    return &x->writer;
 }
 
 void index_close(struct index *x)
@@ -489,6 +511,13 @@ int index_touch(struct index *x, const struct digest *d, int64_t used_at, struct
     autoquery struct query q = query_start(&x->writer, SQL_TOUCH);
     query_digest(&q, d);
     query_integer(&q, used_at);
+    return query_run(&q, e);
+}
+
+int index_renew(struct index *x, const struct digest *d, struct error *e)
+{
+    autoquery struct query q = query_start(&x->writer, SQL_RENEW);
+    query_digest(&q, d);
     query_integer(&q, x->turn);
     return query_run(&q, e);
 }

@@ -14,6 +14,7 @@
 #include "oci/manifest.h"
 
 struct error;
+struct sql;
 struct store;
 struct index;
 struct index_reader;
@@ -100,7 +101,7 @@ int index_commit(struct index *x, struct error *e);
 void index_rollback(struct index *x);
 int index_put_blob(struct index *x, const struct digest *d, uint64_t size_bytes, int64_t now_s,
                    struct error *e);
-/* The same for a file that is there already: its place in the order of use is by that time. */
+/* The same for a file that is there already: its place in the order of coming is by that time. */
 int index_adopt_blob(struct index *x, const struct digest *d, uint64_t size_bytes, int64_t used_at,
                      struct error *e);
 int index_remove_blob(struct index *x, const struct digest *d, struct error *e);
@@ -118,9 +119,9 @@ int index_remove_tag(struct index *x, const char *registry, const char *reposito
 int index_put_listing(struct index *x, const char *registry, const char *repository,
                       const char *kind, const char *key, const char *body, size_t length,
                       int64_t fetched_at, struct error *e);
-/* It was used then; every touch is later in the order of use than those of transactions before it,
- * whatever the clock says. */
 int index_touch(struct index *x, const struct digest *d, int64_t used_at, struct error *e);
+/* It stands as if it had come now. */
+int index_renew(struct index *x, const struct digest *d, struct error *e);
 /* reference: a tag, or a digest as text. A pin needs nothing held, and two of one name are one. */
 int index_put_pin(struct index *x, const char *registry, const char *repository,
                   const char *reference, int64_t now_s, struct error *e);
@@ -129,5 +130,8 @@ int index_remove_pin(struct index *x, const char *registry, const char *reposito
                      const char *reference, struct error *e);
 /* 1: a pin names that digest, or a tag that leads to it. */
 int index_is_pinned(struct index *x, const struct digest *d, struct error *e);
+
+int64_t index_disk_bytes(const struct index *x); /* that its files take */
+struct sql *index_writer(struct index *x);       /* for who shares its folder: evict.c */
 
 #endif

@@ -15,12 +15,15 @@
 #include "base/mailbox.h"
 #include "base/metrics.h"
 #include "base/thread.h"
+#include "cache/evict.h"
 #include "cache/index.h"
+#include "cache/room.h"
 #include "cache/store.h"
 #include "oci/manifest.h"
 
 #define QUEUE_MAX 65536u
 #define GROUP_MAX 256u
+#define TICK_MS 1000 /* to see whether something must go, if no letter comes */
 
 enum entry_kind {
     ENTRY_PUBLISH,
@@ -34,13 +37,16 @@ enum entry_kind {
     ENTRY_UNPIN,
     ENTRY_REMOVE_BLOB,
     ENTRY_REMOVE_PARTIAL,
+    ENTRY_LISTEN,
+    ENTRY_MAKE_ROOM,
+    ENTRY_EVICT,
 };
 
 struct entry {
     struct letter letter;
     enum entry_kind kind;
     int fd;             /* PUBLISH: borrowed */
-    int64_t size_bytes; /* PUBLISH, HOLD; -1 unknown */
+    int64_t size_bytes; /* PUBLISH, HOLD; -1 unknown; EVICT: what may be taken */
     int64_t now_s;      /* when it was posted: that is when it was so */
     struct digest digest;
     char *registry, *repository; /* NULL: of none */
@@ -49,8 +55,11 @@ struct entry {
     char *key;  /* LISTING */
     char *body; /* LISTING, MANIFEST */
     size_t length;
-    struct manifest manifest; /* MANIFEST: a copy */
-    ledger_done done;         /* or NULL */
+    struct manifest manifest;                             /* MANIFEST: a copy */
+    struct evict_listener listener;                       /* LISTEN */
+    void (*visit)(const struct evicted *gone, void *cls); /* EVICT */
+    bool is_dry;                                          /* EVICT */
+    ledger_done done;                                     /* or NULL */
     void *cls;
     struct error error; /* ERR_NONE while all went well */
 };
@@ -59,6 +68,7 @@ struct ledger {
     struct store *store;
     struct index *x;
     struct mailbox *mailbox;
+    struct evict *evict;
     pthread_t thread;
 };
 
@@ -118,7 +128,7 @@ static void copy_manifest(struct manifest *to, const struct manifest *from)
 
 static bool holds_rows(const struct entry *n)
 {
-    return n->kind != ENTRY_REMOVE_PARTIAL;
+    return n->kind < ENTRY_REMOVE_PARTIAL;
 }
 
 static bool is_publish(const struct entry *n)
@@ -244,28 +254,67 @@ void ledger_remove_partial(struct ledger *l, const struct digest *d)
     post_or_drop(l, entry_new(ENTRY_REMOVE_PARTIAL, NULL, NULL, d));
 }
 
+void ledger_listen(struct ledger *l, const struct evict_listener *e)
+{
+    struct entry *n = entry_new(ENTRY_LISTEN, NULL, NULL, NULL);
+    n->listener = *e;
+    post(l, n, true);
+}
+
+void ledger_make_room(struct ledger *l)
+{
+    post_or_drop(l, entry_new(ENTRY_MAKE_ROOM, NULL, NULL, NULL));
+}
+
+bool ledger_evict(struct ledger *l, int64_t bytes, bool is_dry,
+                  void (*visit)(const struct evicted *gone, void *cls), ledger_done done, void *cls)
+{
+    struct entry *n = entry_new(ENTRY_EVICT, NULL, NULL, NULL);
+    n->size_bytes = bytes;
+    n->is_dry = is_dry;
+    n->visit = visit;
+    n->done = done;
+    n->cls = cls;
+    return post(l, n, true);
+}
+
 /* --- a group: the ledger's thread ------------------------------------------------------------- */
 
-static void log_failure(const char *message, const struct entry *n, const struct error *why)
+/* A disk that is full fails one after the other: that is told once a while. */
+static void note_failure(struct ledger *l, const char *message, const struct entry *n,
+                         const struct error *why)
 {
     char digest[DIGEST_TEXT_MAX] = "";
+    metric_add(ledger_errors_total, 1);
+    if (why->kind == ERR_NO_SPACE) {
+        room_note_full(store_room(l->store));
+        room_note_passing(store_room(l->store), why->text);
+        return;
+    }
     if (n && n->digest.algorithm)
         digest_print(&n->digest, digest);
     log_event(LOG_LEVEL_ERROR, message, LOG_S("digest", *digest ? digest : NULL),
               LOG_S("repository", n ? n->repository : NULL), LOG_S("reason", why->text), LOG_END);
-    metric_add(ledger_errors_total, 1);
 }
 
-static bool collect(struct ledger *l, struct group *g)
+static void collect(struct ledger *l, struct group *g, int64_t timeout_ms)
 {
     g->count = 0;
-    struct letter *letter = mailbox_take(l->mailbox, -1);
+    struct letter *letter = mailbox_take(l->mailbox, timeout_ms);
     while (letter) {
         metric_add(ledger_queue, -1);
         g->entries[g->count++] = (struct entry *)letter; /* its first member */
         letter = g->count < GROUP_MAX ? mailbox_take(l->mailbox, 0) : NULL;
     }
-    return g->count > 0;
+}
+
+/* Nothing was reserved for it, for it is small; but where nothing may go there is an end. */
+static int publish_manifest(struct ledger *l, struct entry *n, struct error *e)
+{
+    struct room *room = store_room(l->store);
+    if (room_is_stuck(room) && room_taken(room) + room_of_file(n->length) > room_limit(room))
+        return error_set(e, ERR_NO_SPACE, "nothing may go, and nothing more fits");
+    return store_publish_bytes(l->store, &n->digest, n->body, n->length, e);
 }
 
 static void do_file(struct ledger *l, struct entry *n)
@@ -274,15 +323,15 @@ static void do_file(struct ledger *l, struct entry *n)
     switch (n->kind) {
     case ENTRY_PUBLISH:
         if (store_publish(l->store, &n->digest, n->fd, e) < 0)
-            log_failure("blob not stored", n, e);
+            note_failure(l, "blob not stored", n, e);
         break;
     case ENTRY_MANIFEST:
-        if (store_publish_bytes(l->store, &n->digest, n->body, n->length, e) < 0)
-            log_failure("manifest not stored", n, e);
+        if (publish_manifest(l, n, e) < 0)
+            note_failure(l, "manifest not stored", n, e);
         break;
     case ENTRY_REMOVE_BLOB:
         if (store_remove(l->store, &n->digest, e) < 0)
-            log_failure("blob not removed", n, e);
+            note_failure(l, "blob not removed", n, e);
         break;
     case ENTRY_REMOVE_PARTIAL:
         store_partial_remove(l->store, &n->digest);
@@ -296,11 +345,15 @@ static void do_file(struct ledger *l, struct entry *n)
 static void do_files(struct ledger *l, struct group *g)
 {
     struct error e = {0};
-    for (size_t i = 0; i < g->count; i++)
+    size_t published = 0;
+    for (size_t i = 0; i < g->count; i++) {
         do_file(l, g->entries[i]);
-    if (store_sync(l->store, &e) == 0)
+        published += is_publish(g->entries[i]);
+    }
+    /* That something went need not be durable. */
+    if (!published || store_sync(l->store, &e) == 0)
         return;
-    log_failure("folders not synced", NULL, &e);
+    note_failure(l, "folders not synced", NULL, &e);
     for (size_t i = 0; i < g->count; i++)
         if (is_publish(g->entries[i]) && g->entries[i]->error.kind == ERR_NONE)
             g->entries[i]->error = e;
@@ -359,7 +412,7 @@ static int do_rows(struct index *x, struct entry *n, struct error *e)
         return remove_pin_row(x, n, e);
     case ENTRY_REMOVE_BLOB:
         return index_remove_blob(x, &n->digest, e);
-    case ENTRY_REMOVE_PARTIAL:
+    default:
         break;
     }
     return 0;
@@ -402,10 +455,27 @@ static void do_transaction(struct ledger *l, struct group *g)
     if (!waiting || write_rows(l, g, &e) == 0)
         return;
     index_rollback(l->x);
-    log_failure("index not written", NULL, &e);
-    for (size_t i = 0; i < g->count; i++)
-        if (holds_rows(g->entries[i]) && g->entries[i]->error.kind == ERR_NONE)
-            g->entries[i]->error = e;
+    note_failure(l, "index not written", NULL, &e);
+    for (size_t i = 0; i < g->count; i++) {
+        struct entry *n = g->entries[i];
+        if (!holds_rows(n) || n->error.kind != ERR_NONE)
+            continue;
+        n->error = e;
+        /* Where the disk is full, a file that nobody finds and nothing evicts must not stay. */
+        if (e.kind == ERR_NO_SPACE && is_publish(n))
+            store_remove(l->store, &n->digest, NULL);
+    }
+}
+
+static void do_evictions(struct ledger *l, struct group *g)
+{
+    for (size_t i = 0; i < g->count; i++) {
+        struct entry *n = g->entries[i];
+        if (n->kind == ENTRY_LISTEN)
+            evict_listen(l->evict, &n->listener);
+        else if (n->kind == ENTRY_EVICT)
+            evict_down_to(l->evict, n->size_bytes, n->is_dry, n->visit, n->cls, &n->error);
+    }
 }
 
 static void tell(struct group *g)
@@ -427,9 +497,12 @@ static void *run(void *cls)
 {
     struct ledger *l = cls;
     struct group g;
-    while (collect(l, &g)) {
+    while (!mailbox_is_over(l->mailbox)) {
+        room_set_index(store_room(l->store), index_disk_bytes(l->x));
+        collect(l, &g, evict_step(l->evict) ? 0 : TICK_MS);
         do_files(l, &g);
         do_transaction(l, &g);
+        do_evictions(l, &g);
         tell(&g);
     }
     return NULL;
@@ -443,8 +516,10 @@ struct ledger *ledger_start(struct store *s, struct index *x, struct error *e)
     l->store = s;
     l->x = x;
     l->mailbox = mailbox_new(QUEUE_MAX, NULL, NULL);
+    l->evict = evict_new(s, x);
     if (thread_start(&l->thread, "ledger", run, l, e) < 0) {
         mailbox_free(l->mailbox);
+        evict_free(l->evict);
         free(l);
         return NULL;
     }
@@ -458,5 +533,6 @@ void ledger_stop(struct ledger *l)
     mailbox_close(l->mailbox);
     pthread_join(l->thread, NULL);
     mailbox_free(l->mailbox);
+    evict_free(l->evict);
     free(l);
 }

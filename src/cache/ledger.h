@@ -14,6 +14,8 @@
 #include "oci/digest.h"
 
 struct error;
+struct evict_listener;
+struct evicted;
 struct store;
 struct index;
 struct ledger;
@@ -58,6 +60,17 @@ bool ledger_unpin(struct ledger *l, const char *registry, const char *repository
                   const char *reference, ledger_done done, void *cls);
 /* A held blob turned out missing or wrong: file and row go. */
 void ledger_remove_blob(struct ledger *l, const struct digest *d);
+/* Who is asked and told about what is evicted, from then on: on the ledger's thread. Copied. */
+void ledger_listen(struct ledger *l, const struct evict_listener *e);
+/* Wakes it to make room at once, where somebody waits for it (room_want); without, it looks once a
+ * second. */
+void ledger_make_room(struct ledger *l);
+/* Evicts until at most bytes are taken, as far as that goes (see evict.h); visit is called for each
+ * thing that went, or that would go (is_dry), done at the end; both on the ledger's thread. false:
+ * stopping. */
+bool ledger_evict(struct ledger *l, int64_t bytes, bool is_dry,
+                  void (*visit)(const struct evicted *gone, void *cls), ledger_done done,
+                  void *cls);
 /* A failed way in: its partial files go (content was wrong). */
 void ledger_remove_partial(struct ledger *l, const struct digest *d);
 

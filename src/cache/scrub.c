@@ -17,6 +17,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "cache/index.h"
+#include "cache/room.h"
 #include "cache/sql.h"
 #include "cache/store.h"
 #include "oci/digest.h"
@@ -115,7 +116,8 @@ struct cursor {
 };
 
 /* Everything before the row's digest has no row; the row has its file, or is lost. */
-static void meet_row(struct scrub *c, struct cursor *files, const struct digest *row)
+static void meet_row(struct scrub *c, struct cursor *files, const struct digest *row,
+                     int64_t size_bytes)
 {
     const struct pile *held = &c->held[row->algorithm];
     size_t *at = &files->at[row->algorithm];
@@ -126,10 +128,12 @@ static void meet_row(struct scrub *c, struct cursor *files, const struct digest 
         pile_get(held, (*at)++, row->algorithm, &unknown);
         pile_add(&c->unknown[row->algorithm], &unknown);
     }
-    if (*at < held->count && order == 0)
+    if (*at < held->count && order == 0) {
+        c->result.bytes += room_of_file((uint64_t)size_bytes);
         (*at)++;
-    else
+    } else {
         pile_add(&c->lost[row->algorithm], row);
+    }
 }
 
 static int compare_rows(struct scrub *c, struct sql *w, struct error *e)
@@ -141,7 +145,7 @@ static int compare_rows(struct scrub *c, struct sql *w, struct error *e)
         struct digest row;
         if (query_get_digest(&q, 0, &row, e) < 0)
             return -1;
-        meet_row(c, &files, &row);
+        meet_row(c, &files, &row, query_get_integer(&q, 1));
     }
     if (got < 0)
         return -1;
@@ -206,6 +210,7 @@ static int adopt(struct scrub *c, const struct digest *d, struct error *e)
     if (index_adopt_blob(c->x, d, size_bytes, used_at, e) < 0)
         return -1;
     c->result.adopted++;
+    c->result.bytes += room_of_file(size_bytes);
     if (!read_manifest(fd, size_bytes, &m))
         return 0;
     int result = index_put_manifest(c->x, d, &m, NULL, NULL, e);

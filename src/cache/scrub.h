@@ -5,6 +5,7 @@
 #define CACHE_SCRUB_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 struct error;
 struct index;
@@ -15,6 +16,7 @@ struct scrub_result {
     size_t adopted;   /* files that had no row */
     size_t manifests; /* of those, manifests */
     size_t lost;      /* rows that had no file */
+    int64_t bytes;    /* that all files take */
 };
 
 /* One pass over both in byte order, then one transaction with what differs. w is the writer's

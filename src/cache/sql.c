@@ -42,7 +42,7 @@ static const char *const migrations[] = {
     /* 2: what was fetched or confirmed there, and not only named by a manifest. Of older rows
      * nobody knows; the upstreams of that time had no private content. */
     "ALTER TABLE holds ADD COLUMN proven INTEGER NOT NULL DEFAULT 1;",
-    /* 3: pins; the order of use, and the ways from a digest to what names it, for what goes next.
+    /* 3: pins; an order of blobs, and the ways from a digest to what names it, for what goes next.
      * A pin's digest is NULL where its reference is a tag. */
     "CREATE TABLE pin (repository INTEGER NOT NULL, reference TEXT NOT NULL, digest BLOB,"
     " pinned_at INTEGER NOT NULL, PRIMARY KEY (repository, reference)) WITHOUT ROWID;"
@@ -52,6 +52,8 @@ static const char *const migrations[] = {
     "CREATE INDEX blob_turn ON blob (turn);"
     "CREATE INDEX holds_digest ON holds (digest);"
     "CREATE INDEX tag_digest ON tag (digest);",
+    /* 4: was used since the hand of evict.c came by; turn is the order in which blobs came. */
+    "ALTER TABLE blob ADD COLUMN used INTEGER NOT NULL DEFAULT 0;",
 };
 #define SCHEMA_VERSION ((int64_t)(sizeof(migrations) / sizeof(migrations[0])))
 

@@ -23,6 +23,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "cache/room.h"
 
 /* Arrays are indexed by enum digest_algorithm; 0 stays unused. */
 #define ALGORITHMS (DIGEST_SHA512 + 1)
@@ -40,6 +41,7 @@ struct store {
     _Atomic bool is_dirty[ALGORITHMS]; /* names changed since the last fsync of that folder */
     _Atomic bool is_ingest_dirty;
     _Atomic unsigned serial; /* makes the names of temporaries differ */
+    struct room *room;
 };
 
 static int blobs_of(const struct store *s, const struct digest *d)
@@ -124,6 +126,7 @@ struct store *store_open(const char *path, struct error *e)
         store_close(s);
         return NULL;
     }
+    s->room = room_new(s->folder);
     return s;
 }
 
@@ -138,8 +141,15 @@ void store_close(struct store *s)
         close(s->ingest);
     if (s->folder >= 0)
         close(s->folder); /* and with it the lock */
+    if (s->room)
+        room_free(s->room);
     free(s->path);
     free(s);
+}
+
+struct room *store_room(const struct store *s)
+{
+    return s->room;
 }
 
 int store_folder(const struct store *s)
@@ -192,9 +202,13 @@ int store_has(struct store *s, const struct digest *d, uint64_t *size_bytes)
 
 int store_remove(struct store *s, const struct digest *d, struct error *e)
 {
+    uint64_t size_bytes = 0;
     char hex[DIGEST_HEX_MAX], name[DIGEST_TEXT_MAX];
+    bool is_counted = store_has(s, d, &size_bytes);
     if (unlinkat(blobs_of(s, d), digest_hex(d, hex), 0) == 0) {
         atomic_store(&s->is_dirty[d->algorithm], true);
+        if (is_counted)
+            room_add_blobs(s->room, -room_of_file(size_bytes));
         return 1;
     }
     if (errno == ENOENT)
@@ -247,6 +261,7 @@ void store_partial_remove(struct store *s, const struct digest *d)
     /* The map first: data without a map is never trusted, a map without data would be wrong. */
     remove_map(s, d);
     unlinkat(s->ingest, partial_name(d, "", name), 0);
+    room_end(s->room, d);
 }
 
 /* --- publishing ------------------------------------------------------------------------------- */
@@ -263,6 +278,7 @@ static int publish_as(struct store *s, const struct digest *d, int fd, const cha
                       struct error *e)
 {
     struct stat st;
+    uint64_t before = 0;
     char hex[DIGEST_HEX_MAX];
     digest_hex(d, hex);
     if (fstat(fd, &st) < 0)
@@ -277,8 +293,10 @@ static int publish_as(struct store *s, const struct digest *d, int fd, const cha
         return error_errno(e, "set the mode of %s/ingest/%s", s->path, name);
     if (file_sync(fd, e) < 0)
         return error_prefix(e, "%s/ingest/%s", s->path, name);
+    int64_t replaced = store_has(s, d, &before) ? room_of_file(before) : 0;
     if (renameat(s->ingest, name, blobs_of(s, d), hex) < 0)
         return error_errno(e, "rename %s/ingest/%s into blobs", s->path, name);
+    room_add_blobs(s->room, room_of_file((uint64_t)st.st_size) - replaced);
     atomic_store(&s->is_dirty[d->algorithm], true);
     atomic_store(&s->is_ingest_dirty, true);
     return 0;
@@ -290,7 +308,7 @@ int store_publish(struct store *s, const struct digest *d, int fd, struct error 
     int result = publish_as(s, d, fd, partial_name(d, "", name), e);
     /* On failure too: after an fsync that failed nobody knows which bytes are on disk, so none may
      * be taken up again. */
-    remove_map(s, d);
+    store_partial_remove(s, d);
     return result < 0 ? error_prefix(e, "publish %s", digest_print(d, text)) : 0;
 }
 
@@ -473,6 +491,7 @@ static void sweep_data(struct sweep *w, const struct digest *d, const struct sta
     bool is_recent =
         has_map && (data->st_mtim.tv_sec >= w->oldest_s || map.st_mtim.tv_sec >= w->oldest_s);
     if (is_recent && !store_has(w->store, d, NULL)) {
+        room_rest(w->store->room, d, 512 * (int64_t)(data->st_blocks + map.st_blocks));
         w->kept++;
         return;
     }

@@ -14,6 +14,7 @@
 #include "oci/digest.h"
 
 struct error;
+struct room;
 struct store;
 
 #define STORE_DOOR "tranship.sock" /* in the data folder: the local door of who serves it */
@@ -26,6 +27,8 @@ void store_close(struct store *s);
 int store_folder(
     const struct store *s); /* descriptor of the data folder, borrowed: the index lives there */
 const char *store_path(const struct store *s);
+/* What its files take of the disk; the store tells it of each that comes or goes. Borrowed. */
+struct room *store_room(const struct store *s);
 
 /* A held blob, read-only. 1: *fd is the caller's, *size_bytes filled; 0: not held; -1: failed (not
  * a regular file: ERR_CORRUPT). */

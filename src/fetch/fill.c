@@ -149,15 +149,19 @@ int fill_take(struct fill *p, const struct source *s, bool is_lane, uint64_t off
               const void *bytes, size_t length, struct error *e)
 {
     proof_take(p, s, is_lane, offset, bytes, length);
-    if (flow_write(p->flow, offset, bytes, length, e) < 0)
-        return -1;
+    int result = flow_write(p->flow, offset, bytes, length, e);
     set_flush(p);
-    return 0;
+    if (flow_is_passing(p->flow) && p->lanes.count > 0)
+        fetcher_set_timer(p->fetcher, &p->step, 0); /* they cannot go on */
+    return result;
 }
 
 static int blob_body(void *cls, const void *bytes, size_t length, struct error *e)
 {
     struct fill *p = cls;
+    int room = flow_has_room(p->flow, length, e);
+    if (room <= 0)
+        return room < 0 ? -1 : 1;
     p->received += length;
     if (p->skip > 0) {
         size_t n = p->skip < length ? (size_t)p->skip : length;
@@ -248,6 +252,10 @@ static void blob_answered(void *cls, struct source *source, const struct head *h
     (void)head;
     (void)body;
     leave_plan(p);
+    if (why && why->kind == ERR_NO_SPACE) { /* it passes now, and this was not its next byte */
+        fetcher_set_timer(p->fetcher, &p->step, 0);
+        return;
+    }
     if (!why && p->skip > 0)
         why = too_little(p, &none, "was already here");
     uint64_t size, hole, length;
@@ -290,7 +298,7 @@ static void pace(struct timer *t)
     struct fill *p = (struct fill *)((char *)t - offsetof(struct fill, pace));
     int64_t floor = FLOOR_BYTES_PER_S * fill_pace_ms(p) / 1000;
     bool is_slow = (int64_t)(p->received - p->paced) < floor;
-    if (!p->source || !is_slow || !has_alternative(p)) {
+    if (!p->source || !is_slow || !has_alternative(p) || flow_is_passing(p->flow)) {
         set_pace(p);
         return;
     }
@@ -364,6 +372,8 @@ static void next_step(struct timer *t)
 {
     struct fill *p = (struct fill *)((char *)t - offsetof(struct fill, step));
     uint64_t offset = 0, length = 0, end = UINT64_MAX;
+    if (flow_is_passing(p->flow))
+        widen_drop(p);
     if (p->race && (p->main.at < p->main.end || p->main.is_fixed)) {
         widen_go_on(p);
         return;
@@ -381,9 +391,12 @@ static void next_step(struct timer *t)
             blob_ask(p, offset, end);
         return; /* who is still at it will call again */
     }
-    if (is_missing && !(is_open_ended && p->is_answered))
+    bool is_to_be_asked = is_missing && !(is_open_ended && p->is_answered);
+    bool is_hashed_first = !is_to_be_asked || flow_is_passing(p->flow); /* and then as it comes */
+    bool is_behind = is_hashed_first && flow_hash_rest(p->flow, CATCH_UP_SLICE);
+    if (is_to_be_asked && !is_behind)
         blob_ask(p, offset, plan_end(&p->plan, offset));
-    else if (flow_hash_rest(p->flow, CATCH_UP_SLICE))
+    else if (is_behind)
         fetcher_set_timer(p->fetcher, &p->step, 0);
     else
         blob_finish(p);
@@ -398,11 +411,7 @@ static void flush(struct timer *t)
 static void open_flow(struct timer *t)
 {
     struct fill *p = (struct fill *)((char *)t - offsetof(struct fill, step));
-    struct error e;
-    if (flow_open(p->flow, &e) < 0) {
-        blob_end(p, &e);
-        return;
-    }
+    flow_open(p->flow);
     flow_hash_beside(p->flow, fetcher_get_options(p->fetcher)->hashing);
     uint64_t offset, length = 0;
     p->plan.size = flow_known_size(p->flow);

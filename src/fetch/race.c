@@ -217,8 +217,8 @@ static int on_body(void *cls, const void *bytes, size_t length, struct error *e)
 {
     struct contender *c = cls;
     struct race *r = c->race;
-    c->received += length;
     if (!r->request.on_body) {
+        c->received += length;
         if (c->body.length + length > r->request.body_max)
             return error_set(e, ERR_UPSTREAM, "%s sent a %s of more than %zu bytes", c->source->url,
                              r->request.noun, r->request.body_max);
@@ -227,7 +227,9 @@ static int on_body(void *cls, const void *bytes, size_t length, struct error *e)
     }
     if (r->winner != c && win(c, e) < 0)
         return -1;
-    return r->request.on_body(r->request.cls, bytes, length, e);
+    int result = r->request.on_body(r->request.cls, bytes, length, e);
+    c->received += result == 0 ? length : 0;
+    return result;
 }
 
 static void succeed(struct contender *c)

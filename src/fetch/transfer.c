@@ -25,7 +25,8 @@ enum {
     HEADERS_MAX_BYTES = 64 << 10,
     BUFFER_BYTES = 256 << 10,
     IDLE_CONNECTION_S = 60,
-    IGNORED_BODY_MAX = 64 << 10
+    IGNORED_BODY_MAX = 64 << 10,
+    PAUSE_MS = 4 /* until bytes that could not be taken are offered again */
 };
 
 struct transfer {
@@ -36,7 +37,7 @@ struct transfer {
     char *url, *shown;               /* shown: without a query */
     CURL *easy;
     struct curl_slist *headers;
-    struct timer watch;
+    struct timer watch, resume;
     struct head head;
     struct error error;
     const char *proxy; /* NULL: none */
@@ -194,17 +195,31 @@ static size_t on_body(char *at, size_t each, size_t count, void *cls)
 {
     struct transfer *t = cls;
     size_t length = each * count;
-    t->progress_ms = clock_mono_ms();
+    t->progress_ms = clock_mono_ms(); /* it is not the upstream that is slow, if it is paused */
+    int result = t->request.on_body ? t->request.on_body(t->request.cls, at, length, &t->error) : 0;
+    if (result > 0) {
+        fetcher_set_timer(t->fetcher, &t->resume, PAUSE_MS);
+        return CURL_WRITEFUNC_PAUSE;
+    }
     t->received += length;
     metric_add(upstream_bytes_total, (int64_t)length);
     if (t->request.source)
         count_add(&t->request.source->account->bytes, (int64_t)length);
-    if (!t->request.on_body)
-        return t->received <= IGNORED_BODY_MAX ? length : 0;
-    if (t->request.on_body(t->request.cls, at, length, &t->error) == 0)
-        return length;
-    t->has_failed = true;
-    return 0;
+    if (result < 0)
+        t->has_failed = true;
+    bool is_enough = !t->request.on_body && t->received > IGNORED_BODY_MAX;
+    return result < 0 || is_enough ? 0 : length;
+}
+
+/* libcurl offers the same bytes again from within. */
+static void resume(struct timer *timer)
+{
+    struct transfer *t = (struct transfer *)((char *)timer - offsetof(struct transfer, resume));
+    curl_easy_pause(t->easy, CURLPAUSE_CONT);
+    if (t->has_failed) {
+        struct error why = t->error;
+        end(t, &why);
+    }
 }
 
 /* --- addresses -------------------------------------------------------------------------------- */
@@ -410,6 +425,7 @@ static struct transfer *make(struct fetcher *f, const struct transfer_request *r
     t->shown = slice_dup(slice_sub(slice_of(r->url), 0, strcspn(r->url, "?#")));
     t->proxy = r->source && r->source->way.proxy ? r->source->way.proxy : proxy_for(o);
     t->watch.run = watch;
+    t->resume.run = resume;
     t->easy = curl_easy_init();
     if (!t->easy)
         abort();
@@ -480,6 +496,7 @@ void transfer_cancel(struct transfer *t)
 {
     struct fetcher *f = t->fetcher;
     fetcher_clear_timer(f, &t->watch);
+    fetcher_clear_timer(f, &t->resume);
     if (t->is_running) {
         curl_multi_remove_handle(f->multi, t->easy);
         TAILQ_REMOVE(&f->running, t, next);

@@ -52,8 +52,9 @@ struct transfer_request {
     /* Headers complete. 0 goes on, -1 (e filled) stops. For an answer without a body it is called
      * too. */
     int (*on_head)(void *cls, const struct head *head, struct error *e);
-    /* Body bytes; never called on HEAD. 0 goes on, -1 (e filled) stops. NULL discards up to 64 KiB
-     * and stops quietly after. */
+    /* Body bytes; never called on HEAD. 0 goes on, -1 (e filled) stops; 1: not now, the same bytes
+     * will be offered again soon, and nothing is asked of the upstream until then. NULL discards up
+     * to 64 KiB and stops quietly after. */
     int (*on_body)(void *cls, const void *bytes, size_t length, struct error *e);
     /* The end, exactly once, never from within transfer_start. why is NULL when the whole answer
      * came: any status counts as such. Otherwise ERR_TIMEOUT, ERR_UPSTREAM (refused, cut, TLS …,

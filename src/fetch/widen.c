@@ -102,7 +102,8 @@ static void lane_done(void *cls, struct lane *l, bool is_refused, const struct e
 
 static bool has_room(const struct fill *p)
 {
-    return p->plan.count < fetcher_get_options(p->fetcher)->max_per_blob;
+    return p->plan.count < fetcher_get_options(p->fetcher)->max_per_blob &&
+           !flow_is_passing(p->flow); /* what passes comes in order, so from one transfer */
 }
 
 static void start_lane(struct fill *p, struct source *s, uint64_t first, uint64_t end)
@@ -236,6 +237,16 @@ void widen_go_on(struct fill *p)
 {
     for (; p->lanes.owed > 0; p->lanes.owed--)
         add_lane(p);
+}
+
+void widen_drop(struct fill *p)
+{
+    while (p->lanes.count > 0) {
+        struct lane *l = p->lanes.all[0];
+        remove_lane(p, 0);
+        lane_cancel(l);
+    }
+    p->lanes.owed = 0;
 }
 
 void widen_end(struct fill *p)

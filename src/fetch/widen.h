@@ -35,7 +35,8 @@ void widen_init(struct fill *p);
 void widen_begin(struct fill *p);
 /* Lanes that are done go on with what is left. */
 void widen_go_on(struct fill *p);
-void widen_end(struct fill *p); /* drops all lanes */
+void widen_drop(struct fill *p); /* all lanes */
+void widen_end(struct fill *p);
 /* The size below which halves of a part are not handed over. */
 uint64_t widen_least(const struct fill *p);
 

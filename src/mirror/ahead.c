@@ -18,6 +18,7 @@
 #include "fetch/fetcher.h"
 #include "fetch/pull.h"
 #include "mirror/content.h"
+#include "mirror/fill.h"
 #include "mirror/flights.h"
 #include "mirror/known.h"
 #include "mirror/question.h"
@@ -189,8 +190,8 @@ static bool begin(struct ahead *a, struct item *i)
         uint64_t ended = flights_ended(m->flights);
         if (is_held(a, &i->digest) || !flights_is_free(m->flights, &i->digest))
             return false;
-        i->flow = question_flow(m, i->upstream, i->repository, &i->digest, (int64_t)i->size_bytes,
-                                ended, &joined);
+        i->flow = fill_join(m, i->upstream, i->repository, &i->digest, (int64_t)i->size_bytes,
+                            ended, &joined);
     } while (!i->flow);
     if (joined)
         return false;
@@ -219,13 +220,14 @@ static bool follow(struct ahead *a, struct item *i)
         i->came_ms = clock_mono_ms();
         return false;
     }
-    if (state == FLOW_FAILED) {
-        if (flow_error(i->flow, &e) && e.kind == ERR_NO_SPACE)
-            a->paused_until_ms = clock_mono_ms() + NO_SPACE_MS;
+    if (state == FLOW_FAILED)
         return true;
-    }
+    bool has_space = !flow_is_passing(i->flow);
+    if (!has_space)
+        a->paused_until_ms = clock_mono_ms() + NO_SPACE_MS;
     /* Nobody who was not there by now can find it any more. */
-    if (!must_not(a, i->upstream) || !flights_retire_flow(a->mirror->flights, i->flow))
+    if ((has_space && !must_not(a, i->upstream)) ||
+        !flights_retire_flow(a->mirror->flights, i->flow))
         return false;
     metric_add(prefetch_dropped_total, 1);
     error_set(&e, ERR_STOPPING, "nobody asked for it yet, and others wait");

@@ -86,6 +86,23 @@ bool content_is_mapped(const struct content *c)
     return c->mapped_bytes > 0;
 }
 
+struct content *content_read(struct content *c)
+{
+    __atomic_add_fetch(&c->readers, 1, __ATOMIC_RELAXED);
+    return content_ref(c);
+}
+
+void content_end_read(struct content *c)
+{
+    __atomic_sub_fetch(&c->readers, 1, __ATOMIC_RELAXED);
+    content_unref(c);
+}
+
+bool content_is_read(const struct content *c)
+{
+    return __atomic_load_n(&c->readers, __ATOMIC_RELAXED) > 0;
+}
+
 size_t content_cost(const struct content *c)
 {
     return sizeof *c + (c->mapped_bytes ? MAPPING_COST : (size_t)c->size_bytes);

@@ -24,6 +24,8 @@ struct content {
     uint64_t size_bytes;
     /* private */
     unsigned references;
+    unsigned readers;    /* atomic */
+    int64_t used_min;    /* atomic: the minute in which the ledger was told of its last use */
     size_t mapped_bytes; /* 0: bytes is allocated */
 };
 
@@ -38,6 +40,10 @@ struct content *content_ref(struct content *c);
 void content_unref(struct content *c);
 AUTO_UNREF(content, content_unref)
 bool content_is_mapped(const struct content *c);
+/* While it is being sent to somebody: a reference that counts as a reader, too. */
+struct content *content_read(struct content *c);
+void content_end_read(struct content *c);
+bool content_is_read(const struct content *c);
 size_t content_cost(const struct content *c); /* bytes of memory it weighs in a bounded cache */
 
 #endif

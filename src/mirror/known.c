@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/recall.h"
+#include "cache/evict.h"
 #include "cache/index.h"
 #include "cache/ledger.h"
 #include "cache/store.h"
@@ -87,6 +88,29 @@ void note_unref(struct note *n)
         free(n);
 }
 
+/* --- what is evicted: the ledger's thread ----------------------------------------------------- */
+
+static bool is_read(void *cls, const struct digest *d)
+{
+    struct known *k = cls;
+    auto_unref(content) struct content *c = recall_get(k->contents, d, sizeof *d);
+    return c && content_is_read(c);
+}
+
+static void spared(void *cls, const struct digest *d)
+{
+    struct known *k = cls;
+    auto_unref(content) struct content *c = recall_get(k->contents, d, sizeof *d);
+    if (c)
+        __atomic_store_n(&c->used_min, 0, __ATOMIC_RELAXED);
+}
+
+static void gone(void *cls, const struct digest *d)
+{
+    struct known *k = cls;
+    recall_forget(k->contents, d, sizeof *d);
+}
+
 struct known *known_new(struct store *s, struct ledger *l, size_t memory_bytes)
 {
     struct known *k = alloc_zero(sizeof *k);
@@ -96,6 +120,8 @@ struct known *known_new(struct store *s, struct ledger *l, size_t memory_bytes)
     k->holds = recall_new(memory_bytes / 8, hold_up, hold_down);
     k->notes = recall_new(memory_bytes / 8, note_up, note_down);
     k->listings = recall_new(memory_bytes / 4, answer_up, answer_down);
+    const struct evict_listener listener = {is_read, spared, gone, k};
+    ledger_listen(l, &listener);
     return k;
 }
 
@@ -119,6 +145,15 @@ size_t known_bytes(struct known *k)
 void known_put_content(struct known *k, struct content *c)
 {
     recall_put(k->contents, &c->digest, sizeof c->digest, c, content_cost(c));
+}
+
+void known_use(struct known *k, struct content *c)
+{
+    int64_t now_min = clock_wall_s() / 60,
+            last_min = __atomic_load_n(&c->used_min, __ATOMIC_RELAXED);
+    if (last_min != now_min && __atomic_compare_exchange_n(&c->used_min, &last_min, now_min, false,
+                                                           __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+        ledger_touch(k->ledger, &c->digest);
 }
 
 struct content *known_content(struct known *k, struct index_reader *r, const struct digest *d,

@@ -28,6 +28,8 @@ void known_free(struct known *k);
  * a row promises and the disk does not have counts as not held, and the row is dropped. */
 struct content *known_content(struct known *k, struct index_reader *r, const struct digest *d,
                               bool as_manifest);
+/* It is given to a client now: the ledger is told, once a minute. */
+void known_use(struct known *k, struct content *c);
 void known_put_content(struct known *k, struct content *c); /* memory only */
 
 /* Was this repository seen to hold that digest? wants_proof: being named by a manifest of its own

@@ -13,6 +13,7 @@
 #include "cache/index.h"
 #include "cache/store.h"
 #include "fetch/survey.h"
+#include "mirror/fill.h"
 #include "mirror/flights.h"
 #include "mirror/known.h"
 #include "mirror/question.h"
@@ -72,9 +73,10 @@ static struct answer *error_answer(enum error_kind kind, const char *text)
     return at_once(a);
 }
 
-static struct answer *content_answer(struct content *c, enum cache_outcome cache,
+static struct answer *content_answer(struct mirror *m, struct content *c, enum cache_outcome cache,
                                      int64_t checked_at_ms)
 {
+    known_use(m->known, c);
     struct answer *a = answer_new();
     a->kind = ANSWER_CONTENT;
     a->cache = cache;
@@ -157,7 +159,7 @@ static struct answer *ask_tag(struct mirror *m, struct index_reader *r, const st
                         (verdict == FRESH_SERVE_BEHIND && freshness_is_in_doubt(&fresh));
         enum cache_outcome cache = is_stale ? CACHE_STALE : CACHE_HIT;
         if (c)
-            return content_answer(take(c), cache, fresh.checked_at_ms);
+            return content_answer(m, take(c), cache, fresh.checked_at_ms);
         if (n)
             return told_answer(n, cache);
         break;
@@ -194,14 +196,14 @@ static struct answer *ask_digest(struct mirror *m, struct index_reader *r, const
     bool holds = known_hold(m->known, r, a->upstream->registry, a->repository, &a->digest,
                             upstream_has_credentials(a->upstream), &size);
     if (c && holds)
-        return content_answer(take(c), CACHE_HIT, 0);
+        return content_answer(m, take(c), CACHE_HIT, 0);
     if (m->options.rules.mode == MODE_OFFLINE)
         return missing(a, true);
     if (!is_manifest && !c) {
         bool is_own;
         autofree char *owner = alloc_format("%s/%s", a->upstream->registry, a->repository);
         struct flow *f = flights_find_flow(m->flights, &a->digest, owner, &is_own);
-        if (f && (holds || is_own) && flow_state(f) != FLOW_FAILED) {
+        if (f && (holds || is_own) && flow_state(f) != FLOW_FAILED && !flow_is_past(f)) {
             *joined = true;
             return flow_answer(f, true);
         }
@@ -209,7 +211,7 @@ static struct answer *ask_digest(struct mirror *m, struct index_reader *r, const
         if (f)
             flow_unref(f);
         if (!c && !needs_proof && !a->is_head && !was_missing_lately(m, a)) {
-            f = question_flow(m, a->upstream, a->repository, &a->digest, size, ended, joined);
+            f = fill_join(m, a->upstream, a->repository, &a->digest, size, ended, joined);
             return f ? flow_answer(f, *joined) : NULL;
         }
     }

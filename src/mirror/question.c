@@ -16,11 +16,10 @@
 #include "fetch/fetcher.h"
 #include "fetch/listing.h"
 #include "fetch/pull.h"
+#include "mirror/fill.h"
 #include "mirror/flights.h"
 #include "mirror/known.h"
 #include "upstream/upstream.h"
-
-enum { SMALL_BLOB = 64 << 10 };
 
 struct question {
     struct call call; /* first */
@@ -51,6 +50,8 @@ static void finish(struct question *q)
 
 static void finish_content(struct question *q, struct content *c, enum cache_outcome cache)
 {
+    if (cache != CACHE_STORED) /* that it came is no use of it yet */
+        known_use(q->mirror->known, c);
     q->answer->kind = ANSWER_CONTENT;
     q->answer->cache = cache;
     q->answer->content = c;
@@ -123,6 +124,7 @@ static void finish_without(struct question *q, const struct error *why)
     q->answer->kind = ANSWER_CONTENT;
     q->answer->cache = CACHE_STALE;
     q->answer->upstream_status = why->upstream_status;
+    known_use(m->known, q->held);
     q->answer->content = take(q->held);
     q->answer->digest = q->answer->content->digest;
     q->answer->checked_at_ms = n ? n->freshness.checked_at_ms : 0;
@@ -234,8 +236,7 @@ static void finish_blob(struct question *q)
             finish_content(q, c, CACHE_REVALIDATED);
             return;
         }
-        q->answer->flow =
-            question_flow(m, a->upstream, a->repository, &a->digest, -1, ended, &joined);
+        q->answer->flow = fill_join(m, a->upstream, a->repository, &a->digest, -1, ended, &joined);
     } while (!q->answer->flow);
     q->answer->kind = ANSWER_FLOW;
     q->answer->digest = a->digest;
@@ -448,99 +449,4 @@ struct answer *question_ask(struct mirror *m, const struct ask *a, const char *k
     if (!fetcher_post(m->fetcher, &q->call))
         finish_error(q, &too_many);
     return answer;
-}
-
-/* --- flows ------------------------------------------------------------------------------------ */
-
-struct fill {
-    struct call call; /* first */
-    struct mirror *mirror;
-    struct upstream *upstream;
-    struct flow *flow;
-    char repository[REPOSITORY_MAX + 1];
-};
-
-static void fill_end(struct fill *f)
-{
-    flights_end_flow(f->mirror->flights, f->flow);
-    flow_unref(f->flow);
-    free(f);
-}
-
-static void published(void *cls, const struct error *e)
-{
-    (void)e; /* the ledger has told; what could not be stored is simply not held */
-    fill_end(cls);
-}
-
-static void remember_small(struct fill *f, uint64_t size)
-{
-    char bytes[SMALL_BLOB];
-    if (size > sizeof bytes || flow_read(f->flow, 0, bytes, (size_t)size, NULL) != (ssize_t)size)
-        return;
-    auto_unref(content) struct content *c =
-        content_new(flow_digest(f->flow), "", bytes, (size_t)size);
-    known_put_content(f->mirror->known, c);
-}
-
-static void filled(void *cls, const struct error *why)
-{
-    struct fill *f = cls;
-    struct mirror *m = f->mirror;
-    const struct digest *d = flow_digest(f->flow);
-    char text[DIGEST_TEXT_MAX];
-    uint64_t size = 0;
-    if (why) {
-        digest_print(d, text);
-        if (is_missing(why))
-            known_fail_note(m->known, f->upstream->registry, f->repository, text, true);
-        else if (why->kind != ERR_STOPPING)
-            log_event(LOG_LEVEL_WARNING, "a blob could not be fetched",
-                      LOG_S("repository", f->repository), LOG_S("digest", text),
-                      LOG_S("upstream", upstream_origin(f->upstream)->url),
-                      LOG_S("error", why->text), LOG_END);
-        fill_end(f);
-        return;
-    }
-    flow_size(f->flow, &size);
-    known_put_hold(m->known, f->upstream->registry, f->repository, d, (int64_t)size, false);
-    remember_small(f, size);
-    if (!ledger_publish(m->ledger, d, flow_fd(f->flow), size, f->upstream->registry, f->repository,
-                        published, f))
-        fill_end(f);
-}
-
-static void fill_run(struct call *c)
-{
-    struct fill *f = (struct fill *)c;
-    pull_blob(f->mirror->fetcher, f->upstream, f->repository, f->flow, filled, f);
-}
-
-struct flow *question_flow(struct mirror *m, struct upstream *u, const char *repository,
-                           const struct digest *d, int64_t size_bytes, uint64_t ended, bool *joined)
-{
-    bool begun;
-    autofree char *owner = alloc_format("%s/%s", u->registry, repository);
-    struct flow *flow =
-        flights_join_flow(m->flights, m->store, d, size_bytes, owner, ended, &begun);
-    if (flow && !begun && flow_state(flow) == FLOW_FAILED) {
-        flights_end_flow(m->flights, flow); /* its own filler may not have come to that yet */
-        flow_unref(flow);
-        flow = NULL;
-    }
-    *joined = !begun;
-    if (!flow || !begun)
-        return flow;
-    metric_add(questions_total, 1);
-    struct fill *f = alloc_zero(sizeof *f);
-    f->call.run = fill_run;
-    f->mirror = m;
-    f->upstream = u;
-    f->flow = flow_ref(flow);
-    slice_copy(slice_of(repository), f->repository, sizeof f->repository);
-    if (!fetcher_post(m->fetcher, &f->call)) {
-        flow_fail(flow, &too_many);
-        fill_end(f);
-    }
-    return flow;
 }

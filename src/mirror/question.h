@@ -28,10 +28,4 @@ struct answer *question_ask(struct mirror *m, const struct ask *a, const char *k
                             struct content *held, struct answer *stale, uint64_t ended,
                             bool *joined);
 
-/* The flow of a blob that is not held, joined or begun and being filled; a reference. ended and
- * NULL as above. Any thread. */
-struct flow *question_flow(struct mirror *m, struct upstream *u, const char *repository,
-                           const struct digest *d, int64_t size_bytes, uint64_t ended,
-                           bool *joined);
-
 #endif

@@ -86,6 +86,8 @@ static void add_cache_headers(struct request *r, struct MHD_Response *response,
     char text[128] = "tranship";
     /* What is old is so for those who joined too. */
     enum cache_outcome cache = r->joined && a->cache != CACHE_STALE ? CACHE_COLLAPSED : a->cache;
+    if (cache == CACHE_STORED && a->kind == ANSWER_FLOW && flow_is_passing(a->flow))
+        cache = CACHE_FORWARDED;
     switch (cache) {
     case CACHE_HIT:
         snprintf(text, sizeof text, "tranship; hit");
@@ -186,7 +188,7 @@ static enum MHD_Result queue_object(struct request *r, const struct object *o, u
 
 static void content_done(void *cls)
 {
-    content_unref(cls);
+    content_end_read(cls);
 }
 
 static struct MHD_Response *body_of(struct request *r, const struct object *o,
@@ -198,7 +200,7 @@ static struct MHD_Response *body_of(struct request *r, const struct object *o,
     if (a->content && !(r->desk->is_https && content_is_mapped(a->content)))
         return MHD_create_response_from_buffer_with_free_callback_cls(
             (size_t)length, (char *)(uintptr_t)a->content->bytes + range->first, content_done,
-            content_ref(a->content));
+            content_read(a->content));
     return tail_response(r, a->content, a->flow, &one, o->size_bytes, o->content_type, NULL,
                          &total);
 }

@@ -63,6 +63,20 @@ bool request_await_flow(struct request *r)
     return true;
 }
 
+bool request_join_flow(struct request *r)
+{
+    if (!r->is_reader && !r->is_head)
+        r->is_reader = flow_join(r->answer->flow, &r->reader, 0);
+    return r->is_reader || r->is_head;
+}
+
+void request_leave_flow(struct request *r)
+{
+    if (r->is_reader)
+        flow_leave(r->answer->flow, &r->reader);
+    r->is_reader = false;
+}
+
 const char *request_argument(const struct request *r, const char *key)
 {
     return MHD_lookup_connection_value(r->connection, MHD_GET_ARGUMENT_KIND, key);
@@ -219,6 +233,7 @@ void request_end(struct request *r, bool is_whole)
                                       .duration_us = clock_mono_us() - r->began_us};
     tally_end(r->desk->tally, &entry);
     write_log(r, is_whole, entry.duration_us);
+    request_leave_flow(r);
     if (r->answer)
         answer_unref(r->answer);
     str_fini(&r->body);

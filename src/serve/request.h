@@ -63,6 +63,8 @@ struct request {
     struct str body; /* of a command */
     struct answer *answer;
     struct waiter waiter;
+    struct flow_reader reader; /* of the answer's flow, until its body follows it by itself */
+    bool is_reader;
     /* for the log */
     unsigned status;
     uint64_t body_bytes;
@@ -88,6 +90,9 @@ void request_end(struct request *r, bool is_whole);
  * handler is called again. Returns false without suspending if that is already so. */
 bool request_await_answer(struct request *r);
 bool request_await_flow(struct request *r);
+/* false: what the answer's flow had has passed, and another is needed. */
+bool request_join_flow(struct request *r);
+void request_leave_flow(struct request *r);
 
 /* The decoded value of a query argument, or NULL; of a header, or NULL. Borrowed from the
  * connection. */

@@ -36,6 +36,12 @@ static int add_held(struct index_reader *r, struct str *out, struct error *e)
     json_write_open(out, "held", '{');
     json_write_number(out, "blobs", (int64_t)held.blobs);
     json_write_number(out, "bytes", (int64_t)held.bytes);
+    json_write_number(out, "disk_bytes",
+                      metric_get(blob_bytes) + metric_get(partial_bytes) + metric_get(index_bytes));
+    if (metric_get(budget_bytes) > 0)
+        json_write_number(out, "budget_bytes", metric_get(budget_bytes));
+    else
+        json_write_text(out, "budget_bytes", NULL);
     json_write_close(out, '}');
     return 0;
 }

@@ -16,7 +16,7 @@
 #include "mirror/content.h"
 #include "serve/request.h"
 
-enum { BLOCK_BYTES = 256 << 10 }; /* as much as a reader is woken for */
+enum { BLOCK_BYTES = 128 << 10 };
 
 struct piece {
     uint64_t at; /* in the body */
@@ -32,6 +32,8 @@ struct tail {
     int file; /* of mapped content; -1: its bytes are in memory */
     struct flow *flow;
     struct waiter waiter;
+    struct flow_reader reader;
+    bool is_reader;
     struct piece *pieces;
     size_t count, now; /* pieces are walked forward only */
     char id[17];
@@ -67,7 +69,7 @@ static ssize_t copy(const struct tail *t, uint64_t offset, char *into, size_t ma
 static ssize_t follow(struct tail *t, uint64_t offset, char *into, size_t max)
 {
     struct error e = {0};
-    ssize_t n = flow_read(t->flow, offset, into, max, &e);
+    ssize_t n = flow_read_as(t->flow, &t->reader, offset, into, max, &e);
     if (n < 0)
         return cut(t, &e);
     if (n == 0) {
@@ -100,11 +102,13 @@ static void done(void *cls)
 {
     struct tail *t = cls;
     if (t->content)
-        content_unref(t->content);
+        content_end_read(t->content);
     if (t->file >= 0)
         close(t->file);
     if (t->flow) {
         metric_add(flow_readers, -1);
+        if (t->is_reader)
+            flow_leave(t->flow, &t->reader);
         flow_unref(t->flow);
     }
     for (size_t i = 0; i < t->count; i++)
@@ -127,7 +131,7 @@ struct MHD_Response *tail_response(struct request *r, struct content *content, s
     uint64_t at = 0;
     t->connection = r->connection;
     t->desk = r->desk;
-    t->content = content ? content_ref(content) : NULL;
+    t->content = content ? content_read(content) : NULL;
     t->file =
         content && content_is_mapped(content) ? mirror_open_file(r->desk->mirror, content) : -1;
     t->flow = flow ? flow_ref(flow) : NULL;
@@ -151,5 +155,8 @@ struct MHD_Response *tail_response(struct request *r, struct content *content, s
     if (boundary)
         at = add_text(t, at, alloc_format("\r\n--%s--\r\n", boundary));
     *length = at;
+    t->is_reader = flow && flow_join(flow, &t->reader, 0);
+    if (!t->is_reader)
+        t->reader.is_cut = true; /* what passed meanwhile cannot be read */
     return MHD_create_response_from_callback(at, BLOCK_BYTES, more, t, done);
 }

@@ -126,6 +126,14 @@ enum MHD_Result v2_answer_error(struct request *r)
     return reply_error(r, &e);
 }
 
+static enum MHD_Result ask_again(struct request *r)
+{
+    request_leave_flow(r);
+    answer_unref(r->answer);
+    r->answer = NULL;
+    return v2_handle(r);
+}
+
 /* A flow that failed before anything was answered. One begun for another repository may fail where
  * this one would not. */
 static enum MHD_Result flow_failed(struct request *r)
@@ -134,13 +142,24 @@ static enum MHD_Result flow_failed(struct request *r)
     flow_error(r->answer->flow, &e);
     if (r->joined && !r->asked_again) {
         r->asked_again = true;
-        answer_unref(r->answer);
-        r->answer = NULL;
-        return v2_handle(r);
+        return ask_again(r);
     }
     if (e.kind == ERR_NOT_FOUND)
         e.kind = ERR_BLOB_UNKNOWN;
     return reply_error(r, &e);
+}
+
+static enum MHD_Result answer_flow(struct request *r)
+{
+    if (!request_join_flow(r))
+        return ask_again(r);
+    if (request_await_flow(r))
+        return MHD_YES;
+    if (flow_state(r->answer->flow) == FLOW_FAILED)
+        return flow_failed(r);
+    enum MHD_Result result = reply_object(r, r->answer);
+    request_leave_flow(r);
+    return result;
 }
 
 enum MHD_Result v2_handle(struct request *r)
@@ -156,11 +175,7 @@ enum MHD_Result v2_handle(struct request *r)
     case ANSWER_LISTING:
         return lists_handle(r);
     case ANSWER_FLOW:
-        if (request_await_flow(r))
-            return MHD_YES;
-        if (flow_state(r->answer->flow) == FLOW_FAILED)
-            return flow_failed(r);
-        return reply_object(r, r->answer);
+        return answer_flow(r);
     case ANSWER_CONTENT:
     case ANSWER_HEAD:
     case ANSWER_SURVEY: /* of no question of ours */

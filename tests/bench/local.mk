@@ -8,4 +8,8 @@ bench: tranship
 bench-quick: tranship
 	$(BENCH) --quick $(BENCH_ARGS)
 
-.PHONY: bench bench-quick
+# Which policy keeps the right things; five minutes.
+simulate:
+	$(PYTHON) '$(abs_top_srcdir)/tests/bench/simulate.py' $(SIMULATE_ARGS)
+
+.PHONY: bench bench-quick simulate

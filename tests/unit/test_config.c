@@ -257,15 +257,27 @@ static void keys_inside_tls_and_access_are_taken(void **state)
     over(state);
 }
 
-static void keys_of_what_does_not_exist_yet_are_not_taken_in_silence(void **state)
+static void room_is_a_size_and_what_stays_free_a_size_or_a_share(void **state)
 {
-    static const char *const keys[] = {"budget", "keep_free"};
+    static const char *const wrong[] = {"{\"keep_free\": \"101%\"}", "{\"keep_free\": \"5 %\"}",
+                                        "{\"keep_free\": \"lots\"}", "{\"keep_free\": 5}",
+                                        "{\"budget\": \"5%\"}",      "{\"budget\": \"1KiB\"}"};
+    int64_t bytes, percent;
     (void)state;
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-        autostr struct str text = {0};
-        str_format(&text, "{\"%s\": {}}", keys[i]);
-        assert_int_equal(load(str_text(&text), NULL), -1);
-        assert_non_null(strstr(m.all[0], "unknown key"));
+    assert_loaded("{\"budget\": \"200GiB\", \"keep_free\": \"7%\"}", NULL);
+    assert_int_equal(c.budget_bytes, INT64_C(200) << 30);
+    assert_true(option_share(c.keep_free, &bytes, &percent));
+    assert_int_equal(bytes, 0);
+    assert_int_equal(percent, 7);
+    over(state);
+    assert_loaded("{\"keep_free\": \"10GiB\"}", NULL);
+    assert_int_equal(c.budget_bytes, -1);
+    assert_true(option_share(c.keep_free, &bytes, &percent));
+    assert_int_equal(bytes, INT64_C(10) << 30);
+    assert_int_equal(percent, 0);
+    over(state);
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        assert_int_equal(load(wrong[i], NULL), -1);
         over(state);
     }
 }
@@ -403,7 +415,7 @@ int main(void)
         story(what_is_no_json_is_told_with_its_line),
         story(a_document_that_is_no_object_is_a_mistake),
         story(keys_inside_tls_and_access_are_taken),
-        story(keys_of_what_does_not_exist_yet_are_not_taken_in_silence),
+        story(room_is_a_size_and_what_stays_free_a_size_or_a_share),
         story(keys_inside_a_key_are_those_of_the_options),
         story(an_empty_list_of_registries_is_a_mistake),
         story(a_default_that_is_no_registry_is_a_mistake),

@@ -13,9 +13,11 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "base/thread.h"
 #include "cache/flow.h"
 #include "cache/hashing.h"
+#include "cache/room.h"
 #include "cache/segments.h"
 #include "cache/store.h"
 
@@ -62,9 +64,8 @@ static int tear_down(void **state)
 
 static struct flow *begin(struct fixture *x, int64_t promised)
 {
-    struct error e;
     struct flow *f = flow_new(x->store, &x->digest, promised);
-    assert_int_equal(flow_open(f, &e), 0);
+    flow_open(f);
     return f;
 }
 
@@ -452,7 +453,7 @@ static struct large begin_large(struct fixture *x)
     l.hashing = hashing_start(&e);
     assert_non_null(l.hashing);
     l.flow = flow_new(x->store, &digest, LARGE);
-    assert_int_equal(flow_open(l.flow, &e), 0);
+    flow_open(l.flow);
     flow_hash_beside(l.flow, l.hashing);
     assert_int_equal(flow_set_size(l.flow, LARGE, &e), 0);
     return l;
@@ -538,6 +539,161 @@ static void a_large_blob_begins_anew_or_fails_while_it_is_hashed(void **state)
     end_large(&l);
 }
 
+/* --- passing ---------------------------------------------------------------------------------- */
+
+enum { CHUNK = 16 << 10, FITS = 1 << 20 };
+
+static void set_budget(struct fixture *x, int64_t bytes)
+{
+    const struct room_limits limits = {.budget_bytes = bytes};
+    room_set_limits(store_room(x->store), &limits);
+}
+
+/* Writes what there is room for, from *at on. */
+static void fill_up(struct fixture *x, struct flow *f, uint64_t *at)
+{
+    struct error e = {0};
+    while (*at < SIZE && flow_has_room(f, CHUNK, &e) == 1) {
+        assert_int_equal(flow_write(f, *at, x->blob + *at, CHUNK, &e), 0);
+        *at += CHUNK;
+    }
+}
+
+/* All that can be read, from *at on; false: it is refused. */
+static bool drink(struct fixture *x, struct flow *f, struct flow_reader *r, uint64_t *at)
+{
+    char buffer[50000];
+    struct error e = {0};
+    ssize_t n;
+    while ((n = flow_read_as(f, r, *at, buffer, sizeof buffer, &e)) > 0) {
+        assert_memory_equal(buffer, x->blob + *at, (size_t)n);
+        *at += (uint64_t)n;
+    }
+    flow_read_as(f, r, *at, buffer, 1, &e);
+    return n == 0;
+}
+
+static void what_does_not_fit_passes_and_its_reader_gets_all_of_it(void **state)
+{
+    struct fixture *x = *state;
+    struct error e = {0};
+    struct flow_reader reader;
+    uint64_t written = 0, got = 0;
+    char name[200], hex[DIGEST_HEX_MAX];
+    struct stat st;
+    set_budget(x, FITS);
+    struct flow *f = begin(x, -1);
+    assert_int_equal(flow_set_size(f, SIZE, &e), 0);
+    assert_true(flow_join(f, &reader, 0));
+    fill_up(x, f, &written);
+    assert_true(flow_is_passing(f));
+    assert_false(flow_is_past(f));
+    assert_int_equal(written, FITS + WINDOW_BYTES); /* the file, and then the window */
+    while (got < SIZE - 1) {
+        assert_true(drink(x, f, &reader, &got));
+        fill_up(x, f, &written);
+    }
+    assert_int_equal(flow_finish(f, &e), 0);
+    assert_true(drink(x, f, &reader, &got));
+    assert_int_equal(got, SIZE);
+    assert_int_equal(room_taken(store_room(x->store)), 0);
+    snprintf(name, sizeof name, "%s/ingest/sha256-%s", x->path, digest_hex(&x->digest, hex));
+    assert_int_equal(stat(name, &st), -1);
+    flow_leave(f, &reader);
+    flow_unref(f);
+}
+
+static void what_passes_comes_in_order(void **state)
+{
+    struct fixture *x = *state;
+    struct error e = {0};
+    set_budget(x, 0);
+    struct flow *f = begin(x, -1);
+    assert_int_equal(flow_set_size(f, SIZE, &e), 0);
+    assert_int_equal(flow_write(f, CHUNK, x->blob + CHUNK, CHUNK, &e), -1);
+    assert_int_equal(e.kind, ERR_NO_SPACE);
+    assert_int_equal(flow_write(f, 0, x->blob, CHUNK, &e), 0);
+    assert_int_equal(flow_write(f, CHUNK, x->blob + CHUNK, CHUNK, &e), 0);
+    flow_unref(f);
+}
+
+static void a_large_blob_passes_half_way_and_is_right(void **state)
+{
+    struct fixture *x = *state;
+    struct error e;
+    struct flow_reader reader;
+    uint64_t at = 0, length, got = 0;
+    char buffer[CHUNK];
+    set_budget(x, 6 << 20);
+    struct large l = begin_large(x);
+    assert_true(flow_join(l.flow, &reader, 0));
+    for (; at < LARGE && !flow_is_passing(l.flow); at += CHUNK)
+        flow_write(l.flow, at, l.bytes + at, CHUNK, &e);
+    assert_true(flow_hole(l.flow, 0, &at, &length)); /* what was gathered did not stay */
+    assert_true(at > 0 && at <= 6 << 20);
+    while (flow_hash_rest(l.flow, 1 << 20))
+        ;
+    for (ssize_t n; got < LARGE; got += (uint64_t)n) {
+        for (; at < LARGE && flow_has_room(l.flow, CHUNK, &e) == 1; at += CHUNK - at % CHUNK)
+            assert_int_equal(flow_write(l.flow, at, l.bytes + at, CHUNK - at % CHUNK, &e), 0);
+        if (at == LARGE && flow_state(l.flow) == FLOW_STREAMING)
+            assert_int_equal(flow_finish(l.flow, &e), 0);
+        n = flow_read_as(l.flow, &reader, got, buffer, sizeof buffer, &e);
+        assert_true(n > 0);
+        assert_memory_equal(buffer, l.bytes + got, (size_t)n);
+    }
+    flow_leave(l.flow, &reader);
+    end_large(&l);
+}
+
+static void who_comes_late_to_what_passed_is_sent_away(void **state)
+{
+    struct fixture *x = *state;
+    struct error e = {0};
+    struct flow_reader early, late;
+    uint64_t written = 0, got = 0;
+    char byte;
+    set_budget(x, 0);
+    struct flow *f = begin(x, -1);
+    assert_int_equal(flow_set_size(f, SIZE, &e), 0);
+    fill_up(x, f, &written);
+    assert_true(flow_join(f, &early, 0)); /* nothing went while nobody was there */
+    assert_true(drink(x, f, &early, &got));
+    assert_true(flow_is_past(f));
+    assert_false(flow_join(f, &late, 0));
+    assert_int_equal(flow_read(f, 0, &byte, 1, &e), -1);
+    assert_int_equal(e.kind, ERR_NO_SPACE);
+    flow_leave(f, &early);
+    flow_unref(f);
+}
+
+static void reader_who_holds_up_the_others_is_cut_after_a_while(void **state)
+{
+    struct fixture *x = *state;
+    struct error e = {0};
+    struct flow_reader fast, slow;
+    uint64_t written = 0, got = 0, none = 0;
+    set_budget(x, 0);
+    clock_freeze(1000, 1000);
+    struct flow *f = begin(x, -1);
+    assert_int_equal(flow_set_size(f, SIZE, &e), 0);
+    assert_true(flow_join(f, &fast, 0) && flow_join(f, &slow, 0));
+    fill_up(x, f, &written);
+    assert_true(drink(x, f, &fast, &got));
+    assert_int_equal(flow_has_room(f, CHUNK, &e), 0);
+    clock_advance_ms(5000);
+    assert_int_equal(flow_has_room(f, CHUNK, &e), 0); /* this is when it is cut */
+    assert_int_equal(flow_has_room(f, CHUNK, &e), 1);
+    assert_false(drink(x, f, &slow, &none));
+    flow_leave(f, &slow);
+    flow_leave(f, &fast);
+    fill_up(x, f, &written);
+    clock_advance_ms(5000);
+    assert_int_equal(flow_has_room(f, CHUNK, &e), -1); /* and nobody is left */
+    clock_real();
+    flow_unref(f);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -560,6 +716,12 @@ int main(void)
         TEST(a_large_blob_is_verified_whatever_the_order_it_came_in),
         TEST(a_large_blob_with_one_wrong_byte_is_not_verified_and_may_begin_anew),
         TEST(a_large_blob_begins_anew_or_fails_while_it_is_hashed),
+        TEST(what_does_not_fit_passes_and_its_reader_gets_all_of_it),
+        TEST(what_passes_comes_in_order),
+        TEST(a_large_blob_passes_half_way_and_is_right),
+        TEST(who_comes_late_to_what_passed_is_sent_away),
+        TEST(reader_who_holds_up_the_others_is_cut_after_a_while),
     };
+    log_configure(LOG_LEVEL_OFF, LOG_FORMAT_TEXT);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,14 +10,18 @@
 #include <cmocka.h>
 
 #include <pthread.h>
+#include <sched.h>
 #include <sqlite3.h>
 
 #include "base/alloc.h"
+#include "base/auto.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "cache/evict.h"
 #include "cache/index.h"
 #include "cache/ledger.h"
+#include "cache/room.h"
 #include "data_folder.h"
 #include "oci/manifest.h"
 
@@ -82,6 +86,7 @@ struct told {
     pthread_mutex_t mutex; /* guards all below */
     pthread_cond_t is_changed;
     unsigned well, badly;
+    unsigned gone;
     struct error last;
     bool is_shut; /* the gate: who is told waits while it is shut */
     bool is_held; /* somebody waits at the gate */
@@ -420,6 +425,52 @@ static void unpinning_what_is_not_pinned_is_told_to_its_sender_alone(void **stat
     assert_int_equal(index_remove_pin(n->x, HUB, ALPINE, "3.21", NULL), 1);
 }
 
+static void count_gone(const struct evicted *gone, void *cls)
+{
+    struct told *t = cls;
+    pthread_mutex_lock(&t->mutex);
+    t->gone += gone->size_bytes > 0;
+    pthread_mutex_unlock(&t->mutex);
+}
+
+static void eviction_on_request_tells_what_went_and_then_that_it_is_done(void **state)
+{
+    struct running *n = *state;
+    struct told stored = TOLD_INIT, rehearsed = TOLD_INIT, told = TOLD_INIT;
+    post_bytes(n, "one", NULL, &stored);
+    post_bytes(n, "two", NULL, &stored);
+    await(&stored, 2);
+    assert_true(ledger_evict(n->l, 0, true, count_gone, on_done, &rehearsed));
+    await(&rehearsed, 1);
+    assert_int_equal(rehearsed.gone, 2);
+    assert_true(is_stored(n, "one") && is_stored(n, "two"));
+    assert_true(ledger_evict(n->l, 0, false, count_gone, on_done, &told));
+    await(&told, 1);
+    assert_int_equal(told.gone, 2);
+    assert_false(is_stored(n, "one") || is_stored(n, "two"));
+}
+
+static void who_waits_for_room_is_served_at_once(void **state)
+{
+    struct running *n = *state;
+    struct told stored = TOLD_INIT;
+    struct room *room = store_room(n->folder->store);
+    struct digest d = digest_of_text("wanted");
+    autofree char *large = alloc_zero(1000000);
+    memset(large, 'x', 999999);
+    post_bytes(n, large, NULL, &stored);
+    await(&stored, 1);
+    const struct room_limits limits = {.budget_bytes = room_taken(room) + 100000};
+    room_set_limits(room, &limits);
+    assert_false(room_reserve(room, &d, 500000));
+    room_want(room, 500000);
+    ledger_make_room(n->l);
+    while (!room_is_stuck(room) && !room_reserve(room, &d, 500000))
+        sched_yield();
+    assert_false(is_stored(n, large));
+    assert_false(room_is_stuck(room));
+}
+
 static void removed_blob_loses_file_and_row(void **state)
 {
     struct running *n = *state;
@@ -555,6 +606,8 @@ int main(void)
         T(small_letters_become_rows),
         T(last_of_many_touches_counts),
         T(unpinning_what_is_not_pinned_is_told_to_its_sender_alone),
+        T(eviction_on_request_tells_what_went_and_then_that_it_is_done),
+        T(who_waits_for_room_is_served_at_once),
         T(removed_blob_loses_file_and_row),
         T(removed_and_published_again_in_one_group_is_held),
         T(removed_partial_is_gone),
