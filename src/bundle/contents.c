@@ -282,12 +282,16 @@ static int parse_blobs(const struct json_t *document, const char *key, struct bl
                        struct error *e)
 {
     const struct json_t *blobs = json_get_array(document, key);
+    uint64_t sum = 0;
     for (size_t i = 0; i < json_count(blobs); i++) {
         struct digest d;
         uint64_t size_bytes = 0;
         const struct json_t *one = json_item(blobs, i);
         if (parse_digest(one, &d, e) < 0 || parse_size(one, BLOB_MAX_BYTES, &size_bytes, e) < 0)
             return -1;
+        sum += size_bytes;
+        if (sum > BLOB_MAX_BYTES)
+            return corrupt(e, "sizes beyond any disk", NULL);
         if (!blob_list_add(l, &d, size_bytes))
             return corrupt(e, "named twice:", json_get_string(one, "digest"));
     }

@@ -10,12 +10,12 @@ from harness import SANITIZERS, binary, clean_environment
 
 
 def command(*words, status=0, seconds=60):
-    """tranship WORDS: its standard output, or with another status expected its standard error."""
+    """tranship WORDS: its standard output, or its standard error if it is to fail."""
     done = subprocess.run([str(word) for word in (binary(), *words)], stdin=subprocess.DEVNULL, capture_output=True,
                           text=True, timeout=seconds, env=clean_environment(), check=False)
     assert not SANITIZERS.search(done.stderr), done.stderr
     assert done.returncode == status, f"{words} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
-    return done.stdout if status == 0 else done.stderr
+    return done.stderr if status in (1, 2) else done.stdout
 
 
 def refused(*words, status=1):
