@@ -235,7 +235,7 @@ static int begin(struct intake *in, const char *path, struct error *e)
     digest_of(DIGEST_SHA256, key, strlen(key), &id);
     in->contents.site = alloc_string("");
     in->contents.created_at = alloc_string("");
-    in->stage = stage_open(in->store, &id, true, e);
+    in->stage = stage_open(in->store, &id, false, e);
     return in->stage ? 0 : -1;
 }
 

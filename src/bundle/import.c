@@ -119,10 +119,13 @@ static int admit_here(const struct intake *in, struct error *e)
     return result;
 }
 
-/* By the mirror that runs on the folder, else here. */
+/* By the mirror that runs on the folder, else here. All is durable before its thread gets to it. */
 static int admit(const struct intake *in, struct error *e)
 {
     int got = 0;
+    for (size_t i = 0; i < in->contents.blobs.digests.count; i++)
+        if (stage_sync(in->stage, &in->contents.blobs.digests.items[i], e) < 0)
+            return -1;
     if (write_plan(in, e) < 0)
         return -1;
     if (in->options->hand_over)

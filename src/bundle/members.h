@@ -11,10 +11,10 @@
 
 #include "oci/digest.h"
 
-#define MEMBERS_MAX 200000u                     /* files, folders and links */
-#define MEMBER_PATH_MAX 1024                    /* bytes of one name */
-#define MEMBER_LINKS_MAX 8                      /* one to the next */
-#define UNPACKED_MAX_TIMES 200u                 /* of what was read, */
+#define MEMBERS_MAX 200000u                       /* files, folders and links */
+#define MEMBER_PATH_MAX 1024                      /* bytes of one name */
+#define MEMBER_LINKS_MAX 8                        /* one to the next */
+#define UNPACKED_MAX_TIMES 200u                   /* of what was read, */
 #define UNPACKED_FREE_BYTES ((uint64_t)256 << 20) /* from here on */
 
 struct error;

@@ -28,6 +28,7 @@
 struct stage {
     int all;    /* import/ */
     int folder; /* import/<id>/, locked */
+    bool is_resumable;
     char id[DIGEST_HEX_MAX];
 };
 
@@ -98,16 +99,18 @@ static int open_folders(struct stage *g, struct store *s, struct error *e)
     return 0;
 }
 
-struct stage *stage_open(struct store *s, const struct digest *id, bool is_new, struct error *e)
+struct stage *stage_open(struct store *s, const struct digest *id, bool is_resumable,
+                         struct error *e)
 {
     struct stage *g = alloc_zero(sizeof *g);
+    g->is_resumable = is_resumable;
     g->all = g->folder = -1;
     digest_hex(id, g->id);
     if (open_folders(g, s, e) < 0) {
         stage_close(g);
         return NULL;
     }
-    if (is_new)
+    if (!is_resumable)
         empty(g->folder);
     unlinkat(g->folder, NEW, 0);
     return g;
@@ -188,6 +191,17 @@ int stage_get(struct stage *g, struct store *s, const struct digest *d, int *fd,
         return error_errno(e, "open %s", name);
     *fd = got;
     return 1;
+}
+
+int stage_sync(struct stage *g, const struct digest *d, struct error *e)
+{
+    char name[STAGE_NAME_MAX];
+    if (g->is_resumable || !stage_has(g, d, NULL))
+        return 0;
+    autoclose int fd = openat(g->folder, stage_name(d, name), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return error_errno(e, "open %s", name);
+    return file_sync(fd, e);
 }
 
 /* --- pieces and marks ------------------------------------------------------------------------- */
@@ -296,9 +310,9 @@ void arrival_drop(struct arrival *a)
 static int keep(struct arrival *a, const struct digest *d, struct error *e)
 {
     char name[STAGE_NAME_MAX];
-    if (a->fd < 0)
+    if (a->fd < 0 || stage_has(a->stage, d, NULL))
         return 0;
-    if (file_sync(a->fd, e) < 0)
+    if (a->stage->is_resumable && file_sync(a->fd, e) < 0)
         return -1;
     if (renameat(a->stage->folder, NEW, a->stage->folder, stage_name(d, name)) < 0)
         return error_errno(e, "rename to %s", name);

@@ -20,8 +20,11 @@ struct store;
 #define STAGE_PLAN "plan.json"
 #define STAGE_NAME_MAX 160
 
-/* is_new: what an earlier one left is removed. ERR_BUSY if another process imports the same. */
-struct stage *stage_open(struct store *s, const struct digest *id, bool is_new, struct error *e);
+/* is_resumable: what an earlier one left is gone on with, and each blob is durable before it gets
+ * its name; otherwise what is left is removed, and stage_sync makes durable. ERR_BUSY if another
+ * process imports the same. */
+struct stage *stage_open(struct store *s, const struct digest *id, bool is_resumable,
+                         struct error *e);
 void stage_close(struct stage *g);  /* what is there stays; NULL is fine */
 void stage_remove(struct stage *g); /* closes too */
 int stage_folder(const struct stage *g);
@@ -33,6 +36,8 @@ void stage_forget(struct stage *g, const struct digest *d);
 /* The blob staged here, or else the store's. 1, 0 in neither, -1. */
 int stage_get(struct stage *g, struct store *s, const struct digest *d, int *fd,
               uint64_t *size_bytes, struct error *e);
+
+int stage_sync(struct stage *g, const struct digest *d, struct error *e); /* if it is here */
 
 /* Pieces: the file that they are written into (made if it is not there). The descriptor or -1. */
 int stage_part(struct stage *g, const struct digest *d, struct error *e);

@@ -110,7 +110,7 @@ static int begin(struct intake *in, const char *text, size_t length, const uint8
     if (in->options->is_dry_run) /* what it leaves out must not count for the real one */
         digest_of(DIGEST_SHA256, &id, sizeof id, &id);
     in->is_ours = true;
-    in->stage = stage_open(in->store, &id, false, e);
+    in->stage = stage_open(in->store, &id, true, e);
     if (!in->stage || intake_check_space(in, bytes_to_come(in), e) < 0)
         return -1;
     return 0;

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the stories of bundles share: the commands run to their end, images pulled into a data folder, archives read."""
 
+import contextlib
 import json
+import sqlite3
 import subprocess
 import tarfile
 
@@ -63,3 +65,17 @@ def multi(seed, *architectures):
     """An index with a small image for each architecture (amd64 and arm64)."""
     return images.index([(arch, images.image([images.random_bytes(20_000, f"{seed}/{arch}")], architecture=arch))
                          for arch in architectures or ("amd64", "arm64")])
+
+
+def state(data):
+    """All that a refused import must leave as it was: content, index, nothing staged."""
+    index = data / "tranship.db"
+    rows = ""
+    if index.exists():
+        with contextlib.closing(sqlite3.connect(index)) as db:
+            rows = "\n".join(db.iterdump())
+    return {p.name: p.read_bytes() for p in data.glob("blobs/*/*")}, rows, list(data.glob("import/*"))
+
+
+def content(data):
+    return {f"{p.parent.name}:{p.name}" for p in data.glob("blobs/*/*")}

@@ -1,21 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Across the air gap: what was pulled on one side is exported, imported on the other, and served there with no upstream."""
 
-import contextlib
 import json
 import os
 import random
 import re
 import shutil
 import signal
-import sqlite3
 import subprocess
 import tarfile
 
 import bundles
 import images
 import pytest
-from bundles import command, refused
+from bundles import command, content, refused, state
 from harness import binary, clean_environment
 
 KILLS = int(os.environ.get("KILLS", "20"))
@@ -65,20 +63,6 @@ def closed(tmp_path):
 def take(closed, *files, verify=None, **more):
     words = ["--verify", verify] if verify else []
     return command("import", "--data", closed, *words, *files, **more)
-
-
-def state(data):
-    """All that a refused import must leave as it was: content, index, nothing staged."""
-    index = data / "tranship.db"
-    rows = ""
-    if index.exists():
-        with contextlib.closing(sqlite3.connect(index)) as db:
-            rows = "\n".join(db.iterdump())
-    return {p.name: p.read_bytes() for p in data.glob("blobs/*/*")}, rows, list(data.glob("import/*"))
-
-
-def content(data):
-    return {f"{p.parent.name}:{p.name}" for p in data.glob("blobs/*/*")}
 
 
 def check_served(mirror, side):
