@@ -87,7 +87,7 @@ static int put_children(struct admission *a, const struct contents_repository *r
 static int put_manifest(struct admission *a, const struct contents_repository *r, size_t i,
                         struct error *e)
 {
-    struct manifest m;
+    struct manifest m = {0};
     size_t length = 0;
     autofree char *bytes = NULL;
     const struct digest *d = &r->manifests.items[i];

@@ -38,7 +38,7 @@ static bool add_blob(struct intake *in, const struct digest *d)
 static int add_manifest(struct intake *in, const struct reference *name, const struct digest *d,
                         const char *media_type, unsigned depth, struct error *e)
 {
-    struct manifest m;
+    struct manifest m = {0};
     if (depth > DEPTH_MAX)
         return error_set(e, ERR_CORRUPT, "has indexes nested deeper than %d", DEPTH_MAX);
     int got = intake_read_manifest(in, d, media_type, &m, e);
@@ -139,7 +139,7 @@ static int name_entry(const struct intake *in, const struct entry *n, struct ref
 /* Of one without a name: the repository that holds what it refers to. */
 static bool follow_subject(const struct intake *in, const struct entry *n, struct reference *out)
 {
-    struct manifest m;
+    struct manifest m = {0};
     bool is_found = false;
     if (intake_read_manifest(in, &n->digest, n->media_type, &m, NULL) != 1)
         return false;

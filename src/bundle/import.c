@@ -46,7 +46,7 @@ static size_t count_missing(const struct intake *in, const struct manifest *m)
 static int check_manifest(const struct intake *in, const struct contents_repository *r, size_t i,
                           struct error *e)
 {
-    struct manifest m;
+    struct manifest m = {0};
     char text[DIGEST_TEXT_MAX];
     const struct digest *d = &r->manifests.items[i];
     digest_print(d, text);

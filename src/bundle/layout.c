@@ -75,7 +75,7 @@ static void print_familiar(const struct reference *name, struct str *out)
 static int print_image(const struct selected *one, struct store *store, const char *before,
                        struct str *out, struct error *e)
 {
-    struct manifest m;
+    struct manifest m = {0};
     size_t length = 0;
     autofree char *bytes = NULL;
     int got = select_read_manifest(store, &one->image, "", &bytes, &length, &m, e);

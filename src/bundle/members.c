@@ -39,10 +39,10 @@ const struct member *members_find(const struct members *m, const char *name)
 
 void members_fini(struct members *m)
 {
-    struct member *one, *next;
-    HASH_ITER(hh, m->table, one, next)
-    {
-        HASH_DEL(m->table, one);
+    struct member *one = m->table, *next;
+    HASH_CLEAR(hh, m->table); /* the table only: the members are still one after the other */
+    for (; one; one = next) {
+        next = one->hh.next;
         free(one->name);
         free(one->target);
         free(one);

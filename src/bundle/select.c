@@ -28,7 +28,7 @@ struct walk {
     struct index_reader *reader;
     struct selection *out;
     struct contents *contents;
-    const char *registry, *repository; /* where we are */
+    struct reference at; /* where we are */
 };
 
 void selection_fini(struct selection *s)
@@ -39,7 +39,7 @@ void selection_fini(struct selection *s)
 
 static void note(const struct walk *w, const char *format, const char *what, const char *why)
 {
-    autofree char *line = alloc_format(format, w->registry, w->repository, what, why);
+    autofree char *line = alloc_format(format, w->at.registry, w->at.repository, what, why);
     if (w->options->note)
         w->options->note(line, w->options->cls);
 }
@@ -165,7 +165,7 @@ static int is_index_whole(const struct walk *w, const struct manifest *m, unsign
 static int is_whole(const struct walk *w, const struct digest *d, unsigned depth, struct error *why,
                     struct error *e)
 {
-    struct manifest m;
+    struct manifest m = {0};
     size_t length = 0;
     char text[DIGEST_TEXT_MAX];
     if (depth > DEPTH_MAX)
@@ -191,7 +191,7 @@ static void add_blob(struct walk *w, const struct digest *d, uint64_t size_bytes
 
 static struct contents_repository *here(struct walk *w)
 {
-    return contents_repository(w->contents, w->registry, w->repository);
+    return contents_repository(w->contents, w->at.registry, w->at.repository);
 }
 
 static int add_manifest(struct walk *w, const struct digest *d, unsigned depth, struct error *e);
@@ -255,7 +255,7 @@ static int add_tags_of(struct walk *w, const struct digest *d, unsigned depth, s
         char name[TAG_MAX + 8];
         bool is_added = false;
         snprintf(name, sizeof name, "%s%s", fallback, suffixes[i]);
-        int got = index_find_tag(w->reader, w->registry, w->repository, name, &tag, e);
+        int got = index_find_tag(w->reader, w->at.registry, w->at.repository, name, &tag, e);
         if (got < 0 || (got == 1 && add_beside(w, &tag.digest, depth, &is_added, e) < 0))
             return -1;
         if (is_added)
@@ -267,7 +267,8 @@ static int add_tags_of(struct walk *w, const struct digest *d, unsigned depth, s
 static int add_referrers_of(struct walk *w, const struct digest *d, unsigned depth, struct error *e)
 {
     autodigests struct digests found = {0};
-    if (index_each_referrer(w->reader, w->registry, w->repository, d, note_digest, &found, e) < 0)
+    if (index_each_referrer(w->reader, w->at.registry, w->at.repository, d, note_digest, &found,
+                            e) < 0)
         return -1;
     for (size_t i = 0; i < found.count; i++) {
         bool is_added = false;
@@ -279,7 +280,7 @@ static int add_referrers_of(struct walk *w, const struct digest *d, unsigned dep
 
 static int add_manifest(struct walk *w, const struct digest *d, unsigned depth, struct error *e)
 {
-    struct manifest m;
+    struct manifest m = {0};
     size_t length = 0;
     if (depth > 2 * DEPTH_MAX || digests_has(&here(w)->manifests, d))
         return 0;
@@ -301,7 +302,7 @@ static int add_manifest(struct walk *w, const struct digest *d, unsigned depth, 
 /* The image in it that docker load would take: the first that is whole and in the bundle. */
 static void find_image(struct walk *w, const struct digest *d, unsigned depth, struct digest *out)
 {
-    struct manifest m;
+    struct manifest m = {0};
     size_t length = 0;
     if (depth > DEPTH_MAX || !digests_has(&w->contents->blobs.digests, d) ||
         read_held(w, d, &m, &length, NULL) != 1)
@@ -356,7 +357,8 @@ static int is_held_here(const struct walk *w, const struct digest *d, struct err
 {
     int64_t size_bytes;
     bool is_proven;
-    return index_find_hold(w->reader, w->registry, w->repository, d, &size_bytes, &is_proven, e);
+    return index_find_hold(w->reader, w->at.registry, w->at.repository, d, &size_bytes, &is_proven,
+                           e);
 }
 
 /* A tag that stands for a referrer: nobody runs what it names. */
@@ -369,8 +371,7 @@ static int add_image(struct walk *w, const struct reference *name, struct error 
 {
     struct digest d;
     struct error why = {0};
-    w->registry = name->registry;
-    w->repository = name->repository;
+    w->at = *name;
     int got = find_root(w, name, &d, e);
     if (got == 1)
         got = is_held_here(w, &d, e);

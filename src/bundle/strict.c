@@ -36,7 +36,8 @@ int strict_is_ours(const char *path, bool *is_ours, struct error *e)
     ssize_t n = file ? input_read_some(file, block, sizeof block, e) : -1;
     if (n < 0)
         return -1;
-    *is_ours = n == (ssize_t)sizeof block && strncmp(block, MEMBER_CONTENTS, 100) == 0;
+    *is_ours =
+        n == (ssize_t)sizeof block && memcmp(block, MEMBER_CONTENTS, sizeof MEMBER_CONTENTS) == 0;
     return 0;
 }
 
@@ -175,7 +176,7 @@ static int read_head(struct intake *in, struct input *file, size_t *volume, stru
         read_member(file, block, MEMBER_CONTENTS, CONTENTS_MAX_BYTES, &text, &length, e) < 0 ||
         input_read(file, block, sizeof block, e) < 0)
         return -1;
-    if (strncmp(block, MEMBER_SIGNATURE, 100) == 0) {
+    if (memcmp(block, MEMBER_SIGNATURE, sizeof MEMBER_SIGNATURE) == 0) {
         if (read_member(file, block, MEMBER_SIGNATURE, SIGNATURE_BYTES, &signature,
                         &signature_length, e) < 0 ||
             input_read(file, block, sizeof block, e) < 0)

@@ -81,33 +81,35 @@ static int write_from(const char *data, const struct export_options *o, struct e
     return 0;
 }
 
-static int export_images(const char *data, const struct wanted *w, struct export_options *o,
-                         struct error *e)
+static int export_images(const char *data, const struct wanted *w,
+                         const struct select_options *images, struct error *e)
 {
+    struct export_options o = {.output = w->output, .select = *images};
     autoreceipt struct receipt since = {0};
     autofree char *key = NULL, *platforms = NULL;
     const char *list[PLATFORMS_MAX + 1] = {0};
     size_t length = 0;
     char site[256] = "";
     gethostname(site, sizeof site - 1);
-    o->site = site;
+    o.site = site;
     if (w->platform)
         platforms = alloc_string(w->platform);
     if (read_platforms(platforms, list, e) < 0)
         return -1;
-    o->select.platforms = list[0] ? list : NULL;
-    if (w->volume_size && !str_parse_size(w->volume_size, &o->volume_bytes))
+    o.select.platforms = list[0] ? list : NULL;
+    if (w->volume_size && !str_parse_size(w->volume_size, &o.volume_bytes))
         return error_set(e, ERR_USAGE, "--volume-size %.40s: not a size like 4GB", w->volume_size);
     if (w->since && read_receipt(w->since, &since, e) < 0)
         return -1;
-    o->select.since = w->since ? &since : NULL;
+    o.select.since = w->since ? &since : NULL;
     if (w->sign) {
         int got = file_read(AT_FDCWD, w->sign, KEY_PEM_MAX, &key, &length, e);
         if (got < 1)
             return got < 0 ? -1 : error_set(e, ERR_NOT_FOUND, "%s: no such file", w->sign);
-        o->private_pem = (struct slice){key, length};
+        /* An empty file is no key either, and must not pass for "not asked". */
+        o.private_pem = length ? (struct slice){key, length} : slice_of(" ");
     }
-    return write_from(data, o, e);
+    return write_from(data, &o, e);
 }
 
 static int run(const struct arguments *a, const struct wanted *w, char **names, int count)
@@ -126,12 +128,11 @@ static int run(const struct arguments *a, const struct wanted *w, char **names, 
     autofree char *data = arguments_data(a);
     if (!data)
         return 2;
-    struct export_options o = {.output = w->output,
-                               .select = {.images = images,
-                                          .image_count = (size_t)count,
-                                          .is_all = w->is_all,
-                                          .has_referrers = !w->lacks_referrers,
-                                          .note = print_note}};
+    const struct select_options o = {.images = images,
+                                     .image_count = (size_t)count,
+                                     .is_all = w->is_all,
+                                     .has_referrers = !w->lacks_referrers,
+                                     .note = print_note};
     return export_images(data, w, &o, &e) < 0 ? arguments_fail(&e) : 0;
 }
 

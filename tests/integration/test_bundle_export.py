@@ -141,8 +141,9 @@ def test_openssl_agrees_with_the_signature(open_side, tmp_path):
                     "-sigfile", tmp_path / "sig"], check=True, capture_output=True)
 
 
-def test_what_is_no_key_signs_nothing(open_side, tmp_path):
-    (tmp_path / "rubbish").write_text("rubbish")
+@pytest.mark.parametrize("text", ["rubbish", ""])
+def test_what_is_no_key_signs_nothing(open_side, tmp_path, text):
+    (tmp_path / "rubbish").write_text(text)
     assert "the key" in refused("export", "--data", open_side.data, "-o", tmp_path / "b.tar", "--sign", tmp_path / "rubbish",
                                 "plain:2", status=2)
     assert list(tmp_path.glob("b.tar*")) == []
