@@ -34,6 +34,7 @@ enum entry_kind {
     ENTRY_UNPIN,
     ENTRY_REMOVE_BLOB,
     ENTRY_REMOVE_PARTIAL,
+    ENTRY_RUN,
 };
 
 struct entry {
@@ -50,6 +51,7 @@ struct entry {
     char *body; /* LISTING, MANIFEST */
     size_t length;
     struct manifest manifest; /* MANIFEST: a copy */
+    ledger_work work;         /* RUN */
     ledger_done done;         /* or NULL */
     void *cls;
     struct error error; /* ERR_NONE while all went well */
@@ -118,7 +120,7 @@ static void copy_manifest(struct manifest *to, const struct manifest *from)
 
 static bool holds_rows(const struct entry *n)
 {
-    return n->kind != ENTRY_REMOVE_PARTIAL;
+    return n->kind != ENTRY_REMOVE_PARTIAL && n->kind != ENTRY_RUN;
 }
 
 static bool is_publish(const struct entry *n)
@@ -170,6 +172,50 @@ bool ledger_publish_manifest(struct ledger *l, const struct digest *d, const voi
     n->cls = cls;
     copy_manifest(&n->manifest, m);
     return post(l, n, true);
+}
+
+bool ledger_run(struct ledger *l, ledger_work work, ledger_done done, void *cls)
+{
+    struct entry *n = entry_new(ENTRY_RUN, NULL, NULL, NULL);
+    n->work = work;
+    n->done = done;
+    n->cls = cls;
+    return post(l, n, true);
+}
+
+struct settling {
+    struct mutex mutex;
+    pthread_cond_t is_changed;
+    bool is_done; /* guarded by the mutex */
+};
+
+static int do_nothing(struct store *s, struct index *x, void *cls, struct error *e)
+{
+    (void)s, (void)x, (void)cls, (void)e;
+    return 0;
+}
+
+static void tell_settled(void *cls, const struct error *e)
+{
+    struct settling *s = cls;
+    (void)e;
+    MUTEX_HOLD(&s->mutex);
+    s->is_done = true;
+    pthread_cond_signal(&s->is_changed);
+}
+
+void ledger_settle(struct ledger *l)
+{
+    struct settling s = {.is_done = false};
+    mutex_init(&s.mutex, RANK_MAILBOX);
+    cond_init(&s.is_changed);
+    if (ledger_run(l, do_nothing, tell_settled, &s)) {
+        MUTEX_HOLD(&s.mutex);
+        while (!s.is_done)
+            mutex_wait(&s.mutex, &s.is_changed, -1);
+    }
+    pthread_cond_destroy(&s.is_changed);
+    mutex_fini(&s.mutex);
 }
 
 void ledger_put_hold(struct ledger *l, const char *registry, const char *repository,
@@ -360,6 +406,7 @@ static int do_rows(struct index *x, struct entry *n, struct error *e)
     case ENTRY_REMOVE_BLOB:
         return index_remove_blob(x, &n->digest, e);
     case ENTRY_REMOVE_PARTIAL:
+    case ENTRY_RUN:
         break;
     }
     return 0;
@@ -408,6 +455,15 @@ static void do_transaction(struct ledger *l, struct group *g)
             g->entries[i]->error = e;
 }
 
+static void do_work(struct ledger *l, struct group *g)
+{
+    for (size_t i = 0; i < g->count; i++) {
+        struct entry *n = g->entries[i];
+        if (n->kind == ENTRY_RUN && n->work(l->store, l->x, n->cls, &n->error) < 0)
+            log_failure("work on the index failed", NULL, &n->error);
+    }
+}
+
 static void tell(struct group *g)
 {
     for (size_t i = 0; i < g->count; i++) {
@@ -430,6 +486,7 @@ static void *run(void *cls)
     while (collect(l, &g)) {
         do_files(l, &g);
         do_transaction(l, &g);
+        do_work(l, &g);
         tell(&g);
     }
     return NULL;
