@@ -9,9 +9,11 @@
 #include "bundle/import.h"
 #include "cli/arguments.h"
 #include "cli/cli.h"
+#include "fetch/local.h"
+#include "oci/problem.h"
 #include "oci/signature.h"
 
-enum { STATUS_MORE_TO_COME = 75 };
+enum { STATUS_MORE_TO_COME = 75, HAND_OVER_MS = 3600 * 1000 };
 
 struct wanted {
     const char *verify, *name;
@@ -22,6 +24,23 @@ static void print_note(const char *line, void *cls)
 {
     (void)cls;
     fprintf(stderr, "tranship: %s\n", line);
+}
+
+/* What is left to do takes as long as renaming; other work of that mirror may be before it. */
+static int ask_mirror(const char *id, void *cls, struct error *e)
+{
+    char code[64] = "", message[256] = "no reason given";
+    struct local_answer answer = {0};
+    const struct local_request r = {
+        .data = cls, .path = "/control/import", .body = id, .timeout_ms = HAND_OVER_MS};
+    int got = local_ask(&r, &answer, e);
+    if (got == 1 && answer.status != 200) {
+        problem_read(str_text(&answer.body), answer.body.length, code, sizeof code, message,
+                     sizeof message);
+        got = error_set(e, ERR_IO, "the running mirror refused it: %s", message);
+    }
+    str_fini(&answer.body);
+    return got;
 }
 
 static void print_result(const char *path, const struct import_result *r, bool is_dry_run)
@@ -68,6 +87,8 @@ static int run(const struct arguments *a, const struct wanted *w, char **paths, 
     if (!data)
         return 2;
     o.data = data;
+    o.hand_over = ask_mirror;
+    o.cls = data;
     o.name = w->name ? &name : NULL;
     if (w->verify) /* an empty file is no key either, and must not pass for "not asked" */
         o.public_pem = length ? (struct slice){key, length} : slice_of(" ");

@@ -121,6 +121,52 @@ def test_a_dry_run_tells_what_would_come_and_leaves_nothing(open_side, closed):
     assert content(closed) == set(open_side.everything())
 
 
+# --- beside a running mirror -----------------------------------------------------------------------------------------------
+def test_an_import_beside_a_running_mirror_is_served_at_once(open_side, closed, start):
+    mirror = start(data=closed, upstream=NOWHERE, mode="offline")
+    assert mirror.manifest("library/multi", "1.0").status == 404
+    assert json.loads(mirror.get("/v2/_catalog").body)["repositories"] == []
+    take(closed, open_side.export(), verify=open_side.folder / "site.pub")
+    check_served(mirror, open_side)
+    assert json.loads(mirror.get("/v2/_catalog").body)["repositories"] == ["docker.io/library/multi", "docker.io/library/plain"]
+    assert list(closed.glob("import/*")) == []
+
+
+def test_a_tag_that_an_import_moves_is_served_as_moved_at_once(open_side, closed, start, tmp_path):
+    take(closed, open_side.export())
+    mirror = start(data=closed, upstream=NOWHERE, mode="offline")
+    assert mirror.manifest("library/multi", "1.0").body == open_side.multi.manifest
+    new = moved_on(open_side)
+    again = start(data=open_side.data, tag_ttl="0s")
+    bundles.pull(again, "library/multi", "1.0", new)
+    again.wait_tag("library/multi", "1.0", new.digest)
+    again.stop()
+    take(closed, open_side.export("new.tar"))
+    assert mirror.manifest("library/multi", "1.0").body == new.manifest
+
+
+def test_a_running_mirror_admits_only_what_was_staged(closed, start):
+    mirror = start(data=closed, upstream=NOWHERE, mode="offline")
+    for body in ("", "x", "../blobs", "0" * 64, "0" * 63 + "/"):
+        assert mirror.ask_local("/control/import", "POST", body=body.encode()).status in (400, 404, 500), body
+    assert mirror.get("/v2/").status == 200
+
+
+@pytest.mark.threads
+def test_a_mirror_that_is_stopped_during_imports_ends_in_order(open_side, closed, start):
+    bundle = open_side.export()
+    for turn in range(5):
+        mirror = start(data=closed, upstream=NOWHERE, mode="offline", drain_timeout="0s")
+        imports = [subprocess.Popen([binary(), "import", "--data", closed, bundle], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                    env=clean_environment()) for _ in range(2)]
+        mirror.get("/v2/")
+        mirror.stop()
+        for one in imports:
+            one.wait(30)
+    take(closed, bundle)
+    assert content(closed) == set(open_side.everything())
+
+
 # --- signatures ----------------------------------------------------------------------------------------------------------
 def test_unsigned_and_wrongly_signed_bundles_are_refused(open_side, closed, tmp_path):
     command("keygen", "-o", tmp_path / "other")
