@@ -49,18 +49,29 @@ static void blob_list_fini(struct blob_list *l)
     *l = (struct blob_list){0};
 }
 
+/* A set of names as a set of digests: no more code, and nobody can choose names that collide. */
+static bool add_key(struct digests *keys, const char *first, const char *second, size_t *number)
+{
+    struct digest d;
+    autostr struct str key = {0};
+    str_format(&key, "%s/%s", first, second);
+    digest_of(DIGEST_SHA256, key.text, key.length, &d);
+    return digests_add(keys, &d, number);
+}
+
 struct contents_repository *contents_repository(struct contents *c, const char *registry,
                                                 const char *name)
 {
-    for (size_t i = c->repository_count; i-- > 0;) /* most often the last one */
-        if (strcmp(c->repositories[i].name, name) == 0 &&
-            strcmp(c->repositories[i].registry, registry) == 0)
-            return &c->repositories[i];
-    c->repositories = alloc_grow(c->repositories, c->repository_count + 1, sizeof *c->repositories);
-    struct contents_repository *r = &c->repositories[c->repository_count++];
-    *r = (struct contents_repository){.registry = alloc_string(registry),
-                                      .name = alloc_string(name)};
-    return r;
+    size_t number = 0;
+    if (add_key(&c->repository_keys, registry, name, &number)) {
+        if ((number & (number - 1)) == 0) /* room for the next power of two */
+            c->repositories =
+                alloc_grow(c->repositories, number ? number * 2 : 1, sizeof *c->repositories);
+        c->repositories[number] = (struct contents_repository){.registry = alloc_string(registry),
+                                                               .name = alloc_string(name)};
+        c->repository_count++;
+    }
+    return &c->repositories[number];
 }
 
 bool contents_add_manifest(struct contents_repository *r, const struct digest *d,
@@ -77,11 +88,11 @@ bool contents_add_manifest(struct contents_repository *r, const struct digest *d
 
 int contents_add_tag(struct contents_repository *r, const char *name, const struct digest *d)
 {
-    for (size_t i = 0; i < r->tag_count; i++)
-        if (strcmp(r->tags[i].name, name) == 0)
-            return digest_equals(&r->tags[i].digest, d) ? 0 : -1;
-    if ((r->tag_count & (r->tag_count - 1)) == 0) /* room for the next power of two */
-        r->tags = alloc_grow(r->tags, r->tag_count ? r->tag_count * 2 : 1, sizeof *r->tags);
+    size_t number = 0;
+    if (!add_key(&r->tag_keys, "", name, &number))
+        return digest_equals(&r->tags[number].digest, d) ? 0 : -1;
+    if ((number & (number - 1)) == 0)
+        r->tags = alloc_grow(r->tags, number ? number * 2 : 1, sizeof *r->tags);
     r->tags[r->tag_count++] = (struct contents_tag){.name = alloc_string(name), .digest = *d};
     return 1;
 }
@@ -113,10 +124,12 @@ void contents_fini(struct contents *c)
         free(r->tags);
         free(r->media_types);
         digests_fini(&r->manifests);
+        digests_fini(&r->tag_keys);
         free(r->registry);
         free(r->name);
     }
     free(c->repositories);
+    digests_fini(&c->repository_keys);
     blob_list_fini(&c->blobs);
     blob_list_fini(&c->absent);
     free(c->site);
@@ -403,7 +416,7 @@ int contents_parse(const char *bytes, size_t length, struct contents *out, struc
 {
     struct contents c = {0};
     if (length > CONTENTS_MAX_BYTES)
-        return corrupt(e, "larger than 64 MiB", NULL);
+        return corrupt(e, "larger than 32 MiB", NULL);
     autojson struct json_t *document = json_parse(bytes, length, e);
     if (!document)
         return error_prefix(e, "bundle.json");

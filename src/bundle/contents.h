@@ -12,7 +12,7 @@
 #include "bundle/digests.h"
 #include "oci/digest.h"
 
-#define CONTENTS_MAX_BYTES (64u * 1024 * 1024)      /* of bundle.json: some 500,000 blobs */
+#define CONTENTS_MAX_BYTES (32u * 1024 * 1024)      /* of bundle.json: some 250,000 blobs */
 #define CONTENTS_FILE_MAX_BYTES (20u * 1024 * 1024) /* of index.json: what containerd accepts */
 #define BLOB_MAX_BYTES ((uint64_t)1 << 50)
 
@@ -37,6 +37,7 @@ struct contents_repository {
     char *registry, *name; /* canonical */
     struct contents_tag *tags;
     size_t tag_count;
+    struct digests tag_keys; /* of their names, to find them by */
     struct digests manifests;
     char **media_types; /* of each; "" unknown */
 };
@@ -57,6 +58,7 @@ struct contents {
     size_t file_count;
     struct contents_repository *repositories;
     size_t repository_count;
+    struct digests repository_keys; /* of their names */
     struct blob_list blobs, absent;
 };
 

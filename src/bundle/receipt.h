@@ -7,7 +7,7 @@
 
 #include "bundle/digests.h"
 
-#define RECEIPT_MAX_BYTES (256u * 1024 * 1024) /* three million blobs */
+#define RECEIPT_MAX_BYTES (64u * 1024 * 1024) /* some 800,000 blobs */
 #define RECEIPT_SCHEMA "tranship-receipt/1"
 
 struct error;

@@ -367,37 +367,52 @@ static bool is_beside(const char *tag)
     return strncmp(tag, "sha256-", 7) == 0 || strncmp(tag, "sha512-", 7) == 0;
 }
 
+/* 1 held whole, 0 not (why), -1. */
+static int look_up(struct walk *w, struct digest *d, struct error *why, struct error *e)
+{
+    int got = find_root(w, &w->at, d, e);
+    if (got == 1)
+        got = is_held_here(w, d, e);
+    if (got == 0)
+        error_set(why, ERR_NOT_FOUND, "not held: pull it first");
+    return got == 1 ? is_whole(w, d, 0, why, e) : got;
+}
+
+/* What could not be had: a note if everything was asked for, else an error. */
+static int leave_out(const struct walk *w, const struct error *why, struct error *e)
+{
+    char text[DIGEST_TEXT_MAX] = "";
+    const char *what = w->at.tag[0] ? w->at.tag : digest_print(&w->at.digest, text);
+    if (w->options->is_all) {
+        note(w, "%s/%s:%s is left out: %s", what, why->text);
+        return 0;
+    }
+    if (e)
+        *e = *why;
+    return error_prefix(e, "%s/%s%s%s", w->at.registry, w->at.repository, w->at.tag[0] ? ":" : "@",
+                        what);
+}
+
 static int add_image(struct walk *w, const struct reference *name, struct error *e)
 {
     struct digest d;
     struct error why = {0};
     w->at = *name;
-    int got = find_root(w, name, &d, e);
-    if (got == 1)
-        got = is_held_here(w, &d, e);
-    if (got == 0)
-        error_set(&why, ERR_NOT_FOUND, "not held: pull it first");
-    if (got == 1)
-        got = is_whole(w, &d, 0, &why, e);
-    if (got == 1) {
-        if (add_manifest(w, &d, 0, e) < 0)
+    int got = look_up(w, &d, &why, e);
+    if (got == 0 && w->options->bring && !w->options->is_all) {
+        if (w->options->bring(name, w->options->cls, e) < 0)
             return -1;
-        if (name->tag[0])
-            contents_add_tag(here(w), name->tag, &d);
-        if (!w->options->is_all || !is_beside(name->tag))
-            remember(w, name, &d);
-        return 0;
+        got = look_up(w, &d, &why, e);
     }
-    char text[DIGEST_TEXT_MAX] = "";
-    const char *what = name->tag[0] ? name->tag : digest_print(&name->digest, text);
-    if (got == 0 && w->options->is_all) {
-        note(w, "%s/%s:%s is left out: %s", what, why.text);
-        return 0;
-    }
-    if (got == 0 && e)
-        *e = why;
-    return error_prefix(e, "%s/%s%s%s", name->registry, name->repository, name->tag[0] ? ":" : "@",
-                        what);
+    if (got == 0)
+        return leave_out(w, &why, e);
+    if (got < 0 || add_manifest(w, &d, 0, e) < 0)
+        return error_prefix(e, "%s/%s", name->registry, name->repository);
+    if (name->tag[0])
+        contents_add_tag(here(w), name->tag, &d);
+    if (!w->options->is_all || !is_beside(name->tag))
+        remember(w, name, &d);
+    return 0;
 }
 
 /* --- all of them ------------------------------------------------------------------------------ */

@@ -128,7 +128,7 @@ def test_an_import_beside_a_running_mirror_is_served_at_once(open_side, closed, 
     assert json.loads(mirror.get("/v2/_catalog").body)["repositories"] == []
     take(closed, open_side.export(), verify=open_side.folder / "site.pub")
     check_served(mirror, open_side)
-    assert json.loads(mirror.get("/v2/_catalog").body)["repositories"] == ["docker.io/library/multi", "docker.io/library/plain"]
+    assert json.loads(mirror.get("/v2/_catalog").body)["repositories"] == ["library/multi", "library/plain"]
     assert list(closed.glob("import/*")) == []
 
 
