@@ -395,7 +395,7 @@ static int leave_out(const struct walk *w, const struct error *why, struct error
 
 static int add_image(struct walk *w, const struct reference *name, struct error *e)
 {
-    struct digest d;
+    struct digest d = {0};
     struct error why = {0};
     w->at = *name;
     int got = look_up(w, &d, &why, e);
