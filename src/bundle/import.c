@@ -36,9 +36,7 @@ static size_t count_missing(const struct intake *in, const struct manifest *m)
     for (size_t i = 0; i < m->child_count; i++) {
         const struct child *c = &m->children[i];
         bool is_blob = c->kind == CHILD_CONFIG || c->kind == CHILD_LAYER;
-        bool may_be_absent =
-            strstr(c->media_type, ".foreign.") || strstr(c->media_type, "nondistributable");
-        missing += is_blob && !may_be_absent && !is_there(in, &c->digest);
+        missing += is_blob && !manifest_may_lack(c) && !is_there(in, &c->digest);
     }
     return missing;
 }

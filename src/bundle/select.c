@@ -84,12 +84,6 @@ static int read_held(const struct walk *w, const struct digest *d, struct manife
 
 /* --- is it whole? ----------------------------------------------------------------------------- */
 
-/* Layers that registries do not give out may be absent anywhere. */
-static bool may_be_absent(const struct child *c)
-{
-    return strstr(c->media_type, ".foreign.") || strstr(c->media_type, "nondistributable");
-}
-
 static bool is_platform(const char *platform, const char *wanted)
 {
     size_t n = strlen(wanted);
@@ -120,7 +114,7 @@ static int is_image_whole(const struct walk *w, const struct digest *d, const st
         if (c->kind != CHILD_CONFIG && c->kind != CHILD_LAYER)
             continue;
         all++;
-        missing += !store_has(w->store, &c->digest, NULL) && !may_be_absent(c);
+        missing += !store_has(w->store, &c->digest, NULL) && !manifest_may_lack(c);
     }
     if (!missing)
         return 1;

@@ -11,6 +11,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "base/str.h"
 #include "cache/index.h"
 #include "cache/ledger.h"
@@ -397,6 +398,8 @@ static void admitted(void *cls, const struct error *e)
         a->answer->error = *e;
     else
         known_forget_names(m->known);
+    if (!e)
+        log_event(LOG_LEVEL_INFO, "an import was admitted", LOG_S("id", a->id), LOG_END);
     answer_finish(a->answer);
     answer_unref(a->answer);
     free(a->id);

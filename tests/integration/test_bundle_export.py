@@ -4,12 +4,15 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
+import sys
 
 import bundles
 import images
 import pytest
 from bundles import command, refused
+from harness import binary
 
 
 @pytest.fixture
@@ -81,6 +84,21 @@ def test_all_takes_every_image(open_side, tmp_path):
     assert "2 images" in export(open_side, tmp_path / "b.tar", "--all")
     assert bundles.blobs_in(tmp_path / "b.tar") == {
         f"{p.parent.name}:{p.name}" for p in open_side.data.glob("blobs/*/*")}
+
+
+def test_all_takes_what_was_pulled_by_digest_alone_too(fake, start, tmp_path):
+    mirror = start()
+    image = fake.add("library/pinned", images.image([b"pinned"]))
+    bundles.pull(mirror, "library/pinned", image.digest, image)
+    mirror.wait_hit(f"/v2/library/pinned/manifests/{image.digest}")
+    mirror.stop()
+    command("export", "--data", mirror.data, "-o", tmp_path / "b.tar", "--all")
+    assert bundles.blobs_in(tmp_path / "b.tar") == set(bundles.all_of(image))
+    assert json.loads(bundles.members(tmp_path / "b.tar")["index.json"])["manifests"] == [image.descriptor()]
+    command("import", "--data", tmp_path / "closed", tmp_path / "b.tar")
+    closed = start(data=tmp_path / "closed", upstream="http://127.0.0.1:1", mode="offline")
+    assert closed.manifest("library/pinned", image.digest).body == image.manifest
+    assert closed.blob("library/pinned", image.layer).body == b"pinned"
 
 
 def test_an_image_that_is_not_held_is_refused_and_names_itself(open_side, tmp_path):
@@ -208,3 +226,19 @@ def test_volumes_keep_to_their_size_and_make_one_layout(fake, start, tmp_path):
 def test_a_volume_too_small_for_its_head_is_refused(open_side, tmp_path):
     assert "a volume needs" in refused("export", "--data", open_side.data, "-o", tmp_path / "b.tar", "--volume-size", "1MB", "--all",
                                        status=2)
+
+
+def test_memory_does_not_grow_with_the_size_of_blobs(fake, start, tmp_path):
+    """Instrumented builds keep what is freed for a while."""
+    mirror = start()
+    image = fake.add("library/large", images.image([images.random_bytes(100 << 20, n) for n in "ab"]), "1")
+    bundles.pull(mirror, "library/large", "1", image)
+    mirror.wait_hit("/v2/library/large/manifests/1")
+    mirror.stop()
+    measure = "import os, sys; print(os.wait4(os.spawnv(os.P_NOWAIT, sys.argv[1], sys.argv[1:]), 0)[1:])"
+    for words in (["export", "--data", mirror.data, "-o", tmp_path / "b.tar", "--all"],
+                  ["import", "--data", tmp_path / "closed", tmp_path / "b.tar"]):
+        done = subprocess.run([sys.executable, "-c", measure, binary(), *words], capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[-1].startswith("(0, "), done
+        most = int(re.search(r"ru_maxrss=(\d+)", done.stdout)[1]) << 10
+        assert most < (64 << 20) * (8 if b"__sanitizer" in binary().read_bytes() else 1)
