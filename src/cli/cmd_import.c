@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 
+#include "app/config.h"
 #include "base/auto.h"
 #include "base/error.h"
 #include "base/file.h"
@@ -31,8 +32,9 @@ static int ask_mirror(const char *id, void *cls, struct error *e)
 {
     char code[64] = "", message[256] = "no reason given";
     struct local_answer answer = {0};
+    const struct config *c = cls;
     const struct local_request r = {
-        .data = cls, .path = "/control/import", .body = id, .timeout_ms = HAND_OVER_MS};
+        .data = c->data, .path = "/control/import", .body = id, .timeout_ms = HAND_OVER_MS};
     int got = local_ask(&r, &answer, e);
     if (got == 1 && answer.status != 200) {
         problem_read(str_text(&answer.body), answer.body.length, code, sizeof code, message,
@@ -41,6 +43,11 @@ static int ask_mirror(const char *id, void *cls, struct error *e)
     }
     str_fini(&answer.body);
     return got;
+}
+
+static bool is_configured(const char *registry, void *cls)
+{
+    return config_registry(cls, registry) != NULL;
 }
 
 static void print_result(const char *path, const struct import_result *r, bool is_dry_run)
@@ -72,7 +79,8 @@ static int run(const struct arguments *a, const struct wanted *w, char **paths, 
     struct error e = {0};
     struct reference name;
     size_t length = 0;
-    autofree char *key = NULL, *data = NULL;
+    struct config c;
+    autofree char *key = NULL;
     struct import_options o = {
         .is_dry_run = w->is_dry_run, .is_forced = w->is_forced, .note = print_note};
     if (count == 0)
@@ -83,16 +91,18 @@ static int run(const struct arguments *a, const struct wanted *w, char **paths, 
         error_set(&e, ERR_NOT_FOUND, "%s: no such file", w->verify);
     if (e.kind != ERR_NONE)
         return arguments_fail(&e);
-    data = arguments_data(a);
-    if (!data)
+    if (arguments_config(a, &c) < 0)
         return 2;
-    o.data = data;
+    o.data = c.data;
     o.hand_over = ask_mirror;
-    o.cls = data;
+    o.serves = is_configured;
+    o.cls = &c;
     o.name = w->name ? &name : NULL;
     if (w->verify) /* an empty file is no key either, and must not pass for "not asked" */
         o.public_pem = length ? (struct slice){key, length} : slice_of(" ");
-    return take_all(&o, paths, count);
+    int status = take_all(&o, paths, count);
+    config_fini(&c);
+    return status;
 }
 
 int cmd_import(int argc, char **argv)
