@@ -2,6 +2,7 @@
 """What the stories of bundles share: the commands run to their end, images pulled into a data folder, archives read."""
 
 import contextlib
+import io
 import json
 import sqlite3
 import subprocess
@@ -9,6 +10,9 @@ import tarfile
 
 import images
 from harness import SANITIZERS, binary, clean_environment
+
+LAYOUT = b'{"imageLayoutVersion": "1.0.0"}'
+NAME = "io.containerd.image.name"
 
 
 def command(*words, status=0, seconds=60):
@@ -79,3 +83,21 @@ def state(data):
 
 def content(data):
     return {f"{p.parent.name}:{p.name}" for p in data.glob("blobs/*/*")}
+
+
+def layout(named, *more):
+    """Members of an OCI layout with these (image, name) pairs."""
+    blobs = {d: b for image, _ in named for d, b in all_of(image).items()}
+    index = {"schemaVersion": 2, "manifests": [i.descriptor(annotations={NAME: n} if n else {}) for i, n in named]}
+    return [("oci-layout", LAYOUT), ("index.json", json.dumps(index).encode()),
+            *((f"blobs/{d.replace(':', '/')}", b) for d, b in blobs.items()), *more]
+
+
+def archive(path, members, form=tarfile.PAX_FORMAT):
+    """Of (name or TarInfo, bytes) pairs."""
+    with tarfile.open(path, "w", format=form) as tar:
+        for name, data in members:
+            entry = name if isinstance(name, tarfile.TarInfo) else tarfile.TarInfo(name)
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+    return path

@@ -138,6 +138,18 @@ def test_a_folder_bundle_is_a_layout(open_side, tmp_path):
     assert not (tmp_path / "layout.part").exists()
 
 
+@pytest.mark.parametrize("words, nearest", [(["export", "--sinc", "x"], "--since"), (["import", "--verfy", "x"], "--verify"),
+                                            (["receipt", "--dta", "x"], "--data"), (["keygen", "--confg", "x"], "--config")])
+def test_a_mistyped_option_is_answered_with_the_nearest(words, nearest):
+    assert f"the nearest is {nearest}" in refused(*words, status=2)
+
+
+@pytest.mark.parametrize("words", [["export"], ["export", "-o", "x"], ["export", "-o", "x", "--all", "image"], ["export", "-o"],
+                                   ["import"], ["keygen"], ["keygen", "name"], ["receipt", "image"], ["export", "-o", "x", "UPPER"]])
+def test_a_command_line_that_is_wrong_is_told_so(words):
+    refused(*words, status=2)
+
+
 # --- keys ----------------------------------------------------------------------------------------------------------------
 def test_keygen_keeps_the_private_key_private_and_overwrites_nothing(tmp_path):
     command("keygen", "-o", tmp_path / "site")

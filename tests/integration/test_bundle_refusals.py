@@ -2,9 +2,7 @@
 """Archives that nobody should take: each is refused with one clear line, and content and index are as before."""
 
 import gzip
-import io
 import json
-import os
 import subprocess
 import tarfile
 
@@ -12,10 +10,8 @@ import bundles
 import images
 import parts
 import pytest
-from bundles import command, refused, state
-
-LAYOUT = b'{"imageLayoutVersion": "1.0.0"}'
-NAME = "io.containerd.image.name"
+from bundles import archive, command, layout, refused, state
+from harness import binary, clean_environment
 
 
 @pytest.fixture
@@ -25,24 +21,6 @@ def site(tmp_path):
     archive(tmp_path / "before.tar", layout([(image, "docker.io/library/before:1")]))
     command("import", "--data", tmp_path / "data", tmp_path / "before.tar")
     return tmp_path / "data"
-
-
-def layout(named, *more, **files):
-    """Members of an OCI layout with these (image, name) pairs."""
-    blobs = {d: b for image, _ in named for d, b in bundles.all_of(image).items()}
-    index = {"schemaVersion": 2, "manifests": [i.descriptor(annotations={NAME: n} if n else {}) for i, n in named]}
-    return [("oci-layout", LAYOUT), ("index.json", json.dumps(index).encode()),
-            *((f"blobs/{d.replace(':', '/')}", b) for d, b in blobs.items()), *more]
-
-
-def archive(path, members, form=tarfile.PAX_FORMAT):
-    """Of (name or TarInfo, bytes) pairs."""
-    with tarfile.open(path, "w", format=form) as tar:
-        for name, data in members:
-            entry = name if isinstance(name, tarfile.TarInfo) else tarfile.TarInfo(name)
-            entry.size = len(data)
-            tar.addfile(entry, io.BytesIO(data))
-    return path
 
 
 def special(name, kind, target=""):
@@ -275,3 +253,17 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(small_disk, tmp
     for path in (plain, tmp_path / "b.tar"):
         assert "MB left" in refused("import", "--data", small_disk / "data", path)
         assert list((small_disk / "data").glob("blobs/*/*")) == [] and list((small_disk / "data").glob("import/*")) == []
+
+
+def test_a_write_that_fails_in_the_middle_leaves_nothing(site, tmp_path):
+    """As on a disk that others fill meanwhile."""
+    large = images.image([images.random_bytes(1 << 20, "small"), images.random_bytes(8 << 20, "does not fit")])
+    plain = archive(tmp_path / "a.tar", layout([(large, "docker.io/library/large:1")]))
+    command("import", "--data", tmp_path / "other", plain)
+    command("export", "--data", tmp_path / "other", "-o", tmp_path / "b.tar", "--all")
+    before = state(site)
+    for path in (plain, tmp_path / "b.tar"):
+        limited = f"trap '' XFSZ; ulimit -f 8192; exec {binary()} import --data {site} {path}"
+        done = subprocess.run(["/bin/sh", "-c", limited], capture_output=True, text=True, check=False, env=clean_environment())
+        assert done.returncode == 1 and done.stderr.count("\n") == 1 and "File too large" in done.stderr, done
+        assert state(site) == before
