@@ -133,16 +133,25 @@ struct store *store_open(const char *path, struct error *e)
     return s;
 }
 
+static int open_there(int at, const char *name, struct error *e)
+{
+    int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT)
+        return error_set(e, ERR_NOT_FOUND, "is not there, or holds nothing yet");
+    return fd < 0 ? error_errno(e, "open %s", name) : fd;
+}
+
+/* Whoever was to make the folders may have been killed after some of them. */
 static int open_beside(struct store *s, struct error *e)
 {
-    s->folder = open(s->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    autoclose int parent = s->folder < 0 ? -1 : file_open_folder(s->folder, "blobs", false, e);
+    s->folder = open_there(AT_FDCWD, s->path, e);
+    autoclose int parent = s->folder < 0 ? -1 : open_there(s->folder, "blobs", e);
     if (parent < 0)
-        return error_set(e, ERR_NOT_FOUND, "is not there, or holds nothing yet");
+        return -1;
     for (int i = DIGEST_SHA256; i < ALGORITHMS; i++) {
-        s->blobs[i] = file_open_folder(parent, algorithm_folders[i], false, e);
+        s->blobs[i] = open_there(parent, algorithm_folders[i], e);
         if (s->blobs[i] < 0)
-            return error_prefix(e, "blobs");
+            return -1;
     }
     return 0;
 }

@@ -344,8 +344,8 @@ def test_an_import_killed_at_any_moment_goes_on_and_ends_as_an_undisturbed_one(o
         process = subprocess.Popen([binary(), "import", "--data", closed, bundle], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                                    env=clean_environment())
         try:
-            process.communicate(timeout=dice.uniform(0.002, 0.15))
-            assert process.returncode == 0
+            said = process.communicate(timeout=dice.uniform(0.002, 0.15))
+            assert process.returncode == 0, said
             shutil.rmtree(closed)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
