@@ -17,7 +17,8 @@ struct mirror {
     struct fetcher *fetcher;
     struct known *known;
     struct flights *flights;
-    bool is_stopping; /* atomic */
+    bool is_stopping;   /* atomic */
+    unsigned admitting; /* atomic: how many */
 };
 
 /* Joins the question of that key or begins it. held: the content that may be served if the upstream
