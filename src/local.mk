@@ -7,5 +7,6 @@ include $(srcdir)/src/upstream/local.mk
 include $(srcdir)/src/fetch/local.mk
 include $(srcdir)/src/mirror/local.mk
 include $(srcdir)/src/serve/local.mk
+include $(srcdir)/src/bundle/local.mk
 include $(srcdir)/src/app/local.mk
 include $(srcdir)/src/cli/local.mk

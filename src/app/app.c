@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The order of stopping is the order of dependence: no new connections, answers under way get their
- * time, the mirror refuses, the fetcher fails what is in flight (which ends every wait), the
- * daemons stop, the ledger drains, the index and the store close. libmicrohttpd aborts if it is
- * stopped with a connection suspended, hence fetcher before server. */
+ * time, the mirror refuses, the fetcher fails what is in flight and the ledger ends what it admits
+ * (which ends every wait), the daemons stop, the ledger drains, the index and the store close.
+ * libmicrohttpd aborts if it is stopped with a connection suspended, hence fetcher before server.
+ */
 #include "app/app.h"
 
 #include <poll.h>
@@ -19,6 +20,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "bundle/admit.h"
 #include "cache/hashing.h"
 #include "cache/index.h"
 #include "cache/ledger.h"
@@ -113,7 +115,8 @@ static void start_mirror(struct app *a)
                                .ahead = {.is_on = strcmp(c->prefetch, "yes") == 0,
                                          .flows = (unsigned)c->prefetch_flows,
                                          .bytes = (uint64_t)c->prefetch_size_bytes},
-                               .memory_bytes = (size_t)c->memory_bytes};
+                               .memory_bytes = (size_t)c->memory_bytes,
+                               .admit = admit_staged};
     if (o.rules.retry_ms > c->tag_ttl_ms)
         o.rules.retry_ms = c->tag_ttl_ms;
     freshness_mode_parse(c->mode, &o.rules.mode); /* one of the words: config.def says which */
@@ -286,6 +289,8 @@ static void stop(struct app *a)
         fetcher_stop(a->fetcher);
     if (a->hashing)
         hashing_stop(a->hashing);
+    while (a->mirror && mirror_is_admitting(a->mirror))
+        ledger_settle(a->ledger);
     if (a->server)
         server_stop(a->server);
     if (a->ledger)

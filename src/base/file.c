@@ -107,19 +107,30 @@ ssize_t file_read_some(int fd, void *into, size_t max, uint64_t offset, struct e
     return (ssize_t)done;
 }
 
-int file_read(int at, const char *name, size_t max, char **bytes, size_t *length, struct error *e)
+int file_open_regular(int at, const char *name, struct error *e)
 {
     struct stat st;
     /* Without O_NONBLOCK, opening a pipe that somebody left under this name would wait for a
      * writer. */
     autoclose int fd = openat(at, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
     if (fd < 0)
-        return errno == ENOENT ? 0 : error_errno(e, "open %s", name);
+        return errno == ENOENT ? -2 : error_errno(e, "open %s", name);
     if (fstat(fd, &st) < 0)
         return error_errno(e, "stat %s", name);
     if (!S_ISREG(st.st_mode))
         return error_set(e, ERR_CORRUPT, "%s is not a regular file", name);
+    return take_fd(fd);
+}
 
+int file_read(int at, const char *name, size_t max, char **bytes, size_t *length, struct error *e)
+{
+    struct stat st;
+    int opened = file_open_regular(at, name, e);
+    if (opened < 0)
+        return opened == -2 ? 0 : -1;
+    autoclose int fd = opened;
+    if (fstat(fd, &st) < 0)
+        return error_errno(e, "stat %s", name);
     if ((uint64_t)st.st_size > max)
         return error_set(e, ERR_CORRUPT, "%s is larger than %zu bytes", name, max);
 

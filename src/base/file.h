@@ -22,6 +22,9 @@ int file_write_all(int fd, const void *bytes, size_t length, uint64_t offset,
 void file_reserve(int fd, uint64_t offset, uint64_t length);
 /* pread until max or the end of the file. Count or -1. */
 ssize_t file_read_some(int fd, void *into, size_t max, uint64_t offset, struct error *e);
+/* To read. A regular file's descriptor; -1 for anything else (ERR_CORRUPT) and on failure; -2, and
+ * e untouched, if there is none. */
+int file_open_regular(int at, const char *name, struct error *e);
 /* A whole file of at most max bytes, owned, 0-terminated. 1 read, 0 no such file, -1 failed (too
  * large: ERR_CORRUPT). */
 int file_read(int at, const char *name, size_t max, char **bytes, size_t *length, struct error *e);

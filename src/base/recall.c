@@ -130,18 +130,26 @@ struct recall *recall_new(size_t max_bytes, void (*ref)(void *object), void (*un
     return r;
 }
 
+void recall_clear(struct recall *r)
+{
+    for (size_t i = 0; i < SHARDS; i++) {
+        struct shard *s = &r->shards[i];
+        struct entries dropped = TAILQ_HEAD_INITIALIZER(dropped);
+        {
+            struct entry *old;
+            MUTEX_HOLD(&s->mutex);
+            while ((old = TAILQ_FIRST(&s->by_use)))
+                take_out(s, old, &dropped);
+        }
+        drop(r, &dropped);
+    }
+}
+
 void recall_free(struct recall *r)
 {
     if (!r)
         return;
-    for (size_t i = 0; i < SHARDS; i++) {
-        struct shard *s = &r->shards[i];
-        struct entries dropped = TAILQ_HEAD_INITIALIZER(dropped);
-        struct entry *old;
-        while ((old = TAILQ_FIRST(&s->by_use)))
-            take_out(s, old, &dropped);
-        drop(r, &dropped);
-    }
+    recall_clear(r);
     for (size_t i = 0; i < SHARDS; i++) /* now that no object's end can ask any more */
         mutex_fini(&r->shards[i].mutex);
     free(r->shards);

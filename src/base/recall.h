@@ -27,6 +27,7 @@ void recall_put(struct recall *r, const void *key, size_t key_bytes, void *objec
 void *recall_add(struct recall *r, const void *key, size_t key_bytes, void *object,
                  size_t cost_bytes);
 void recall_forget(struct recall *r, const void *key, size_t key_bytes);
+void recall_clear(struct recall *r); /* forgets all that is in it now */
 size_t recall_bytes(struct recall *r);
 
 #endif

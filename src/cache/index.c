@@ -6,6 +6,7 @@
 #include "cache/index.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -141,6 +142,18 @@ struct index_reader *index_reader_open(struct index *x, struct error *e)
     if (sql_open_reader(&r->sql, x->path, e) < 0)
         return NULL;
     return take(r);
+}
+
+struct index_reader *index_reader_open_beside(struct store *s, struct error *e)
+{
+    if (faccessat(store_folder(s), FILE_NAME, R_OK, 0) < 0) {
+        error_set(e, ERR_NOT_FOUND, "data folder %s has no index yet", store_path(s));
+        return NULL;
+    }
+    struct index there = {.path = alloc_format("%s/" FILE_NAME, store_path(s))};
+    struct index_reader *r = index_reader_open(&there, e);
+    free(there.path);
+    return r;
 }
 
 void index_reader_close(struct index_reader *r)
@@ -307,6 +320,24 @@ int index_tally(struct index_reader *r, struct index_tally *out, struct error *e
     *out = (struct index_tally){(uint64_t)query_get_integer(&q, 0),
                                 (uint64_t)query_get_integer(&q, 1)};
     return 0;
+}
+
+int index_each_root(struct index_reader *r, const char *registry, const char *repository,
+                    bool (*visit)(const struct digest *d, void *cls), void *cls, struct error *e)
+{
+    autoquery struct query q = query_start(&r->sql, SQL_EACH_ROOT);
+    query_text(&q, registry);
+    query_text(&q, repository);
+    int count = 0, got;
+    while ((got = query_step(&q, e)) > 0) {
+        struct digest d;
+        if (query_get_digest(&q, 0, &d, e) < 0)
+            return -1;
+        count++;
+        if (!visit(&d, cls))
+            break;
+    }
+    return got < 0 ? -1 : count;
 }
 
 /* --- writing ---------------------------------------------------------------------------------- */

@@ -27,6 +27,8 @@ struct index *index_open(struct store *s, bool *rebuilt, struct error *e);
 void index_close(struct index *x); /* all readers closed before */
 
 struct index_reader *index_reader_open(struct index *x, struct error *e);
+/* Beside the process that owns the data folder. ERR_NOT_FOUND if there is no index yet. */
+struct index_reader *index_reader_open_beside(struct store *s, struct error *e);
 void index_reader_close(struct index_reader *r);
 /* Can its file be read, now, and not out of memory? 0 or -1. */
 int index_check(struct index_reader *r, struct error *e);
@@ -94,6 +96,11 @@ struct index_tally {
     uint64_t blobs, bytes;
 };
 int index_tally(struct index_reader *r, struct index_tally *out, struct error *e); /* 0 or -1 */
+
+/* Manifests that were fetched there, with no tag of that repository on them, in none of its indexes
+ * and speaking of no other. Count visited or -1. */
+int index_each_root(struct index_reader *r, const char *registry, const char *repository,
+                    bool (*visit)(const struct digest *d, void *cls), void *cls, struct error *e);
 
 /* --- writing: the ledger's thread only -------------------------------------------------------- */
 int index_begin(struct index *x, struct error *e);

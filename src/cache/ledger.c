@@ -40,6 +40,7 @@ enum entry_kind {
     ENTRY_LISTEN,
     ENTRY_MAKE_ROOM,
     ENTRY_EVICT,
+    ENTRY_RUN,
 };
 
 struct entry {
@@ -58,6 +59,7 @@ struct entry {
     struct manifest manifest;                             /* MANIFEST: a copy */
     struct evict_listener listener;                       /* LISTEN */
     void (*visit)(const struct evicted *gone, void *cls); /* EVICT */
+    ledger_work work;                                     /* RUN */
     bool is_dry;                                          /* EVICT */
     ledger_done done;                                     /* or NULL */
     void *cls;
@@ -180,6 +182,50 @@ bool ledger_publish_manifest(struct ledger *l, const struct digest *d, const voi
     n->cls = cls;
     copy_manifest(&n->manifest, m);
     return post(l, n, true);
+}
+
+bool ledger_run(struct ledger *l, ledger_work work, ledger_done done, void *cls)
+{
+    struct entry *n = entry_new(ENTRY_RUN, NULL, NULL, NULL);
+    n->work = work;
+    n->done = done;
+    n->cls = cls;
+    return post(l, n, true);
+}
+
+struct settling {
+    struct mutex mutex;
+    pthread_cond_t is_changed;
+    bool is_done; /* guarded by the mutex */
+};
+
+static int do_nothing(struct store *s, struct index *x, void *cls, struct error *e)
+{
+    (void)s, (void)x, (void)cls, (void)e;
+    return 0;
+}
+
+static void tell_settled(void *cls, const struct error *e)
+{
+    struct settling *s = cls;
+    (void)e;
+    MUTEX_HOLD(&s->mutex);
+    s->is_done = true;
+    pthread_cond_signal(&s->is_changed);
+}
+
+void ledger_settle(struct ledger *l)
+{
+    struct settling s = {.is_done = false};
+    mutex_init(&s.mutex, RANK_MAILBOX);
+    cond_init(&s.is_changed);
+    if (ledger_run(l, do_nothing, tell_settled, &s)) {
+        MUTEX_HOLD(&s.mutex);
+        while (!s.is_done)
+            mutex_wait(&s.mutex, &s.is_changed, -1);
+    }
+    pthread_cond_destroy(&s.is_changed);
+    mutex_fini(&s.mutex);
 }
 
 void ledger_put_hold(struct ledger *l, const char *registry, const char *repository,
@@ -478,6 +524,15 @@ static void do_evictions(struct ledger *l, struct group *g)
     }
 }
 
+static void do_work(struct ledger *l, struct group *g)
+{
+    for (size_t i = 0; i < g->count; i++) {
+        struct entry *n = g->entries[i];
+        if (n->kind == ENTRY_RUN && n->work(l->store, l->x, n->cls, &n->error) < 0)
+            note_failure(l, "work on the index failed", NULL, &n->error);
+    }
+}
+
 static void tell(struct group *g)
 {
     for (size_t i = 0; i < g->count; i++) {
@@ -503,6 +558,7 @@ static void *run(void *cls)
         do_files(l, &g);
         do_transaction(l, &g);
         do_evictions(l, &g);
+        do_work(l, &g);
         tell(&g);
     }
     return NULL;

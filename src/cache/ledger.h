@@ -40,6 +40,15 @@ bool ledger_publish_manifest(struct ledger *l, const struct digest *d, const voi
                              size_t length, const struct manifest *m, const char *registry,
                              const char *repository, const char *tag, ledger_done done, void *cls);
 
+/* Work of another module that needs this thread: whatever only the writer may do, in transactions
+ * of its own, once what was posted before is durable. Everything else waits for it. Refused as a
+ * publish is. */
+typedef int (*ledger_work)(struct store *s, struct index *x, void *cls, struct error *e);
+bool ledger_run(struct ledger *l, ledger_work work, ledger_done done, void *cls);
+
+/* Waits until what was posted before is done. Not from the ledger's thread. */
+void ledger_settle(struct ledger *l);
+
 /* The rest is kept as well as can be: when the queue is full (65,536 letters) these are dropped,
  * counted in a metric. */
 void ledger_put_hold(struct ledger *l, const char *registry, const char *repository,

@@ -114,19 +114,59 @@ static int open_locked(struct store *s, struct error *e)
     return open_folders(s, e);
 }
 
-struct store *store_open(const char *path, struct error *e)
+static struct store *store_new(const char *path)
 {
     struct store *s = alloc_zero(sizeof(*s));
     s->path = alloc_string(path);
     s->folder = s->ingest = -1;
     for (int i = 0; i < ALGORITHMS; i++)
         s->blobs[i] = -1;
+    return s;
+}
+
+struct store *store_open(const char *path, struct error *e)
+{
+    struct store *s = store_new(path);
     if (open_locked(s, e) < 0) {
         error_prefix(e, "data folder %s", path);
         store_close(s);
         return NULL;
     }
     s->room = room_new(s->folder);
+    return s;
+}
+
+static int open_there(int at, const char *name, struct error *e)
+{
+    int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT)
+        return error_set(e, ERR_NOT_FOUND, "is not there, or holds nothing yet");
+    return fd < 0 ? error_errno(e, "open %s", name) : fd;
+}
+
+/* Whoever was to make the folders may have been killed after some of them. */
+static int open_beside(struct store *s, struct error *e)
+{
+    s->folder = open_there(AT_FDCWD, s->path, e);
+    autoclose int parent = s->folder < 0 ? -1 : open_there(s->folder, "blobs", e);
+    if (parent < 0)
+        return -1;
+    for (int i = DIGEST_SHA256; i < ALGORITHMS; i++) {
+        s->blobs[i] = open_there(parent, algorithm_folders[i], e);
+        if (s->blobs[i] < 0)
+            return -1;
+    }
+    return 0;
+}
+
+struct store *store_open_beside(const char *path, struct error *e)
+{
+    struct store *s = store_new(path);
+    if (open_beside(s, e) < 0) {
+        error_prefix(e, "data folder %s", path);
+        store_close(s);
+        return NULL;
+    }
     return s;
 }
 
@@ -274,7 +314,7 @@ static bool is_same_file(int folder, const char *name, const struct stat *as)
 }
 
 /* The one place where a name under blobs/ comes to be: content durable, then the name. */
-static int publish_as(struct store *s, const struct digest *d, int fd, const char *name,
+static int publish_as(struct store *s, const struct digest *d, int fd, int folder, const char *name,
                       struct error *e)
 {
     struct stat st;
@@ -287,15 +327,15 @@ static int publish_as(struct store *s, const struct digest *d, int fd, const cha
         return 0; /* published before */
     /* What was verified is fd. If another file has taken its name meanwhile, that one proves
      * nothing. */
-    if (!is_same_file(s->ingest, name, &st))
-        return error_set(e, ERR_IO, "%s/ingest/%s is gone or was replaced", s->path, name);
+    if (!is_same_file(folder, name, &st))
+        return error_set(e, ERR_IO, "%s is gone or was replaced", name);
     if (fchmod(fd, BLOB_MODE) < 0) /* whatever the umask was: other tools read this layout too */
-        return error_errno(e, "set the mode of %s/ingest/%s", s->path, name);
+        return error_errno(e, "set the mode of %s", name);
     if (file_sync(fd, e) < 0)
-        return error_prefix(e, "%s/ingest/%s", s->path, name);
+        return error_prefix(e, "%s", name);
     int64_t replaced = store_has(s, d, &before) ? room_of_file(before) : 0;
-    if (renameat(s->ingest, name, blobs_of(s, d), hex) < 0)
-        return error_errno(e, "rename %s/ingest/%s into blobs", s->path, name);
+    if (renameat(folder, name, blobs_of(s, d), hex) < 0)
+        return error_errno(e, "rename %s into %s/blobs", name, s->path);
     room_add_blobs(s->room, room_of_file((uint64_t)st.st_size) - replaced);
     atomic_store(&s->is_dirty[d->algorithm], true);
     atomic_store(&s->is_ingest_dirty, true);
@@ -305,7 +345,7 @@ static int publish_as(struct store *s, const struct digest *d, int fd, const cha
 int store_publish(struct store *s, const struct digest *d, int fd, struct error *e)
 {
     char name[NAME_BYTES], text[DIGEST_TEXT_MAX];
-    int result = publish_as(s, d, fd, partial_name(d, "", name), e);
+    int result = publish_as(s, d, fd, s->ingest, partial_name(d, "", name), e);
     /* On failure too: after an fsync that failed nobody knows which bytes are on disk, so none may
      * be taken up again. */
     store_partial_remove(s, d);
@@ -335,10 +375,25 @@ int store_publish_bytes(struct store *s, const struct digest *d, const void *byt
     autoclose int fd = open_temporary(s, d, name, e);
     if (fd < 0)
         return error_prefix(e, "publish %s", text);
-    if (file_write_all(fd, bytes, length, 0, e) < 0 || publish_as(s, d, fd, name, e) < 0) {
+    if (file_write_all(fd, bytes, length, 0, e) < 0 ||
+        publish_as(s, d, fd, s->ingest, name, e) < 0) {
         unlinkat(s->ingest, name, 0);
         return error_prefix(e, "publish %s", text);
     }
+    return 0;
+}
+
+int store_publish_staged(struct store *s, const struct digest *d, int folder, const char *name,
+                         struct error *e)
+{
+    char text[DIGEST_TEXT_MAX];
+    autoclose int fd = openat(folder, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0 && errno == ENOENT && store_has(s, d, NULL))
+        return 0;
+    if (fd < 0)
+        return error_errno(e, "publish %s: open %s", digest_print(d, text), name);
+    if (publish_as(s, d, fd, folder, name, e) < 0)
+        return error_prefix(e, "publish %s", digest_print(d, text));
     return 0;
 }
 

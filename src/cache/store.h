@@ -23,6 +23,9 @@ struct store;
  * line (ERR_IO, or ERR_BUSY "… is in use by another tranship") when it cannot be written or another
  * process holds it. */
 struct store *store_open(const char *path, struct error *e);
+/* To read beside the process that owns the folder: takes no lock and makes nothing. What is not
+ * there yet is ERR_NOT_FOUND. */
+struct store *store_open_beside(const char *path, struct error *e);
 void store_close(struct store *s);
 int store_folder(
     const struct store *s); /* descriptor of the data folder, borrowed: the index lives there */
@@ -57,6 +60,10 @@ int store_publish(struct store *s, const struct digest *d, int fd, struct error 
  * as above. */
 int store_publish_bytes(struct store *s, const struct digest *d, const void *bytes, size_t length,
                         struct error *e);
+/* Content that another process has verified and made durable under that name of a folder on the
+ * same file system. A name that is gone is fine if the content is held: it was published before. */
+int store_publish_staged(struct store *s, const struct digest *d, int folder, const char *name,
+                         struct error *e);
 int store_sync(struct store *s,
                struct error *e); /* fsync of blobs/<algorithm> and ingest: one for many publishes */
 

@@ -12,6 +12,10 @@ static const struct command {
     const char *sentence;
 } commands[] = {
     {"serve", cmd_serve, "runs the mirror"},
+    {"export", cmd_export, "writes images into a bundle for another site"},
+    {"import", cmd_import, "takes a bundle, or another tool's archive, in"},
+    {"receipt", cmd_receipt, "says what is held here, for export --since"},
+    {"keygen", cmd_keygen, "makes a key pair for bundles"},
     {"check-config", cmd_check_config, "tells every mistake of a configuration file"},
 };
 

@@ -18,6 +18,7 @@ enum answer_kind {
     ANSWER_FLOW,    /* on its way in: flow (which may still fail) */
     ANSWER_HEAD,    /* known by its descriptor only: digest, size_bytes, media_type */
     ANSWER_SURVEY,  /* survey: what is remembered of sources */
+    ANSWER_DONE,    /* nothing more to say */
     ANSWER_LISTING, /* items: comma-joined compact JSON */
     ANSWER_ERROR,   /* error */
 };

@@ -134,6 +134,12 @@ void known_free(struct known *k)
     free(k);
 }
 
+void known_forget_names(struct known *k)
+{
+    recall_clear(k->notes);
+    recall_clear(k->listings);
+}
+
 size_t known_bytes(struct known *k)
 {
     return recall_bytes(k->contents) + recall_bytes(k->holds) + recall_bytes(k->notes) +

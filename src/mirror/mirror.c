@@ -5,12 +5,16 @@
 #include "mirror/mirror.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
 #include "base/str.h"
 #include "cache/index.h"
+#include "cache/ledger.h"
 #include "cache/store.h"
 #include "fetch/survey.h"
 #include "mirror/fill.h"
@@ -375,4 +379,58 @@ struct answer *mirror_ask(struct mirror *m, struct index_reader *r, const struct
         found = ask_once(m, r, a, joined);
     while (!found);
     return found;
+}
+
+/* --- admitting -------------------------------------------------------------------------------- */
+
+struct admission {
+    struct mirror *mirror;
+    struct answer *answer;
+    char *id;
+};
+
+static int admit(struct store *s, struct index *x, void *cls, struct error *e)
+{
+    struct admission *a = cls;
+    return a->mirror->options.admit(s, x, slice_of(a->id), e);
+}
+
+static void admitted(void *cls, const struct error *e)
+{
+    struct admission *a = cls;
+    struct mirror *m = a->mirror;
+    a->answer->kind = e ? ANSWER_ERROR : ANSWER_DONE;
+    if (e)
+        a->answer->error = *e;
+    else
+        known_forget_names(m->known);
+    if (!e)
+        log_event(LOG_LEVEL_INFO, "an import was admitted", LOG_S("id", a->id), LOG_END);
+    answer_finish(a->answer);
+    answer_unref(a->answer);
+    free(a->id);
+    free(a);
+    __atomic_sub_fetch(&m->admitting, 1, __ATOMIC_ACQ_REL);
+}
+
+/* Counted before it is looked whether the mirror is stopping: who stops looks the other way round.
+ */
+struct answer *mirror_admit(struct mirror *m, struct slice id)
+{
+    __atomic_add_fetch(&m->admitting, 1, __ATOMIC_ACQ_REL);
+    struct answer *result = answer_new();
+    struct admission *a = alloc_zero(sizeof *a);
+    *a = (struct admission){.mirror = m, .answer = answer_ref(result), .id = slice_dup(id)};
+    struct error e = {0};
+    if (__atomic_load_n(&m->is_stopping, __ATOMIC_ACQUIRE) ||
+        !ledger_run(m->ledger, admit, admitted, a)) {
+        error_set(&e, ERR_STOPPING, "the mirror is stopping");
+        admitted(a, &e);
+    }
+    return result;
+}
+
+bool mirror_is_admitting(struct mirror *m)
+{
+    return __atomic_load_n(&m->admitting, __ATOMIC_ACQUIRE) > 0;
 }

@@ -17,6 +17,8 @@
 struct content;
 struct fetcher;
 struct index_reader;
+struct error;
+struct index;
 struct ledger;
 struct mirror;
 struct store;
@@ -27,6 +29,9 @@ struct mirror_options {
     struct freshness_rules rules;
     struct ahead_options ahead;
     size_t memory_bytes; /* of small objects and what is known of names */
+    /* What an import staged under that id becomes held; on the ledger's thread. NULL: never asked.
+     */
+    int (*admit)(struct store *s, struct index *x, struct slice id, struct error *e);
 };
 
 /* Borrows all; they outlive it. */
@@ -62,6 +67,12 @@ struct answer *mirror_survey(struct mirror *m, const struct survey_request *r);
 /* Visits the blobs on their way in, at most max. Their flows are borrowed during the call. */
 void mirror_each_flow(struct mirror *m, size_t max,
                       void (*visit)(struct flow *f, const char *owner, void *cls), void *cls);
+
+/* Has the ledger admit what was staged under that id, and forgets what was remembered of names. One
+ * reference; ANSWER_DONE or ANSWER_ERROR. */
+struct answer *mirror_admit(struct mirror *m, struct slice id);
+/* Somebody waits for that: only the ledger wakes him. */
+bool mirror_is_admitting(struct mirror *m);
 
 /* Refuses whatever is asked from now on: a step of shutting down (stopping the fetcher then fails
  * what is in flight). */

@@ -18,7 +18,8 @@ struct mirror {
     struct known *known;
     struct flights *flights;
     struct ahead *ahead;
-    bool is_stopping; /* atomic */
+    bool is_stopping;   /* atomic */
+    unsigned admitting; /* atomic: how many */
 };
 
 /* Joins the question of that key or begins it. held: the content that may be served if the upstream

@@ -265,3 +265,8 @@ void manifest_fini(struct manifest *m)
     free(m->annotations);
     memset(m, 0, sizeof *m);
 }
+
+bool manifest_may_lack(const struct child *c)
+{
+    return strstr(c->media_type, ".foreign.") || strstr(c->media_type, ".nondistributable.");
+}

@@ -54,6 +54,8 @@ int manifest_parse(const char *content_type, const char *bytes, size_t length, s
                    struct error *e);
 void manifest_fini(struct manifest *m);
 
+/* A layer that registries need not give out ("foreign", "nondistributable"): it may be absent. */
+bool manifest_may_lack(const struct child *c);
 /* The type without parameters and spaces, lower-cased; "" for "". false, and out untouched, if it
  * is no type/subtype or does not fit. */
 bool manifest_plain_type(struct slice content_type, char out[MEDIA_TYPE_MAX + 1]);

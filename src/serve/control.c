@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/str.h"
+#include "mirror/mirror.h"
 #include "serve/reply.h"
 #include "serve/request.h"
 
@@ -19,10 +20,26 @@ static enum MHD_Result reload(struct request *r)
     return reply_text(r, 202, "application/json", &body);
 }
 
+/* The body names what `tranship import` has verified and staged; it becomes held. */
+static enum MHD_Result import(struct request *r)
+{
+    struct str body = {0};
+    if (!r->answer)
+        r->answer =
+            mirror_admit(r->desk->mirror, (struct slice){str_text(&r->body), r->body.length});
+    if (request_await_answer(r))
+        return MHD_YES;
+    if (r->answer->kind == ANSWER_ERROR)
+        return reply_error(r, &r->answer->error);
+    str_add(&body, "{\"done\":true}");
+    return reply_text(r, 200, "application/json", &body);
+}
+
 static const struct verb {
     const char *name;
     enum MHD_Result (*handle)(struct request *r);
 } verbs[] = {
+    {"import", import},
     {"reload", reload},
 };
 

@@ -178,7 +178,8 @@ enum MHD_Result v2_handle(struct request *r)
         return answer_flow(r);
     case ANSWER_CONTENT:
     case ANSWER_HEAD:
-    case ANSWER_SURVEY: /* of no question of ours */
+    case ANSWER_SURVEY: /* these two answer no question of ours */
+    case ANSWER_DONE:
         break;
     }
     return reply_object(r, r->answer);

@@ -6,8 +6,10 @@ set -e
 : "${CC:=clang}" "${FUZZ_SECONDS:=60}" "${top_srcdir:?}"
 flags="-std=gnu17 -D_GNU_SOURCE -g -O1 -I$top_srcdir/src -fsanitize=address,undefined -fno-sanitize-recover=all"
 mkdir -p build-fuzz/objects
-for source in "$top_srcdir"/src/base/*.c "$top_srcdir"/src/oci/*.c "$top_srcdir"/src/upstream/*.c "$top_srcdir"/src/app/[!a]*.c; do
-    object=$(echo "${source#"$top_srcdir"/src/}" | tr / _)
+src=$top_srcdir/src
+for source in "$src"/base/*.c "$src"/oci/*.c "$src"/cache/store.c "$src"/upstream/*.c "$src"/app/[!a]*.c \
+    "$src"/bundle/contents.c "$src"/bundle/digests.c "$src"/bundle/receipt.c "$src"/bundle/tar.c "$src"/bundle/volumes.c; do
+    object=$(echo "${source#"$src"/}" | tr / _)
     $CC $flags -fsanitize=fuzzer-no-link $DEPS_CFLAGS -c "$source" -o "build-fuzz/objects/${object%.c}.o"
 done
 for name; do

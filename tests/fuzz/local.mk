@@ -1,5 +1,5 @@
 # Each target is linked with replay.c and run over its corpus by make check; make fuzz looks for new inputs.
-fuzz_targets = digest reference manifest challenge range problem config
+fuzz_targets = digest reference manifest challenge range problem config bundle
 check_PROGRAMS += replay_digest
 replay_digest_SOURCES = tests/fuzz/fuzz_digest.c tests/fuzz/fuzz.h tests/fuzz/replay.c
 check_PROGRAMS += replay_reference
@@ -14,9 +14,11 @@ check_PROGRAMS += replay_problem
 replay_problem_SOURCES = tests/fuzz/fuzz_problem.c tests/fuzz/fuzz.h tests/fuzz/replay.c
 check_PROGRAMS += replay_config
 replay_config_SOURCES = tests/fuzz/fuzz_config.c tests/fuzz/fuzz.h tests/fuzz/replay.c
+check_PROGRAMS += replay_bundle
+replay_bundle_SOURCES = tests/fuzz/fuzz_bundle.c tests/fuzz/fuzz.h tests/fuzz/replay.c
 TESTS += tests/fuzz/replay.sh
 EXTRA_DIST += tests/fuzz/replay.sh tests/fuzz/fuzz.sh tests/fuzz/corpus
-EXTRA_DIST += tests/fuzz/manifest.dict tests/fuzz/challenge.dict tests/fuzz/range.dict tests/fuzz/config.dict
+EXTRA_DIST += tests/fuzz/manifest.dict tests/fuzz/challenge.dict tests/fuzz/range.dict tests/fuzz/config.dict tests/fuzz/bundle.dict
 
 # FUZZ_SECONDS=600 make fuzz
 fuzz:

@@ -7,6 +7,7 @@ include $(srcdir)/tests/unit/upstream.mk
 include $(srcdir)/tests/unit/fetch.mk
 include $(srcdir)/tests/unit/mirror.mk
 include $(srcdir)/tests/unit/serve.mk
+include $(srcdir)/tests/unit/bundle.mk
 include $(srcdir)/tests/unit/app.mk
 
 if HAS_CMOCKA

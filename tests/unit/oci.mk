@@ -10,3 +10,5 @@ unit_tests += test_range
 test_range_SOURCES = tests/unit/test_range.c
 unit_tests += test_problem
 test_problem_SOURCES = tests/unit/test_problem.c
+unit_tests += test_signature
+test_signature_SOURCES = tests/unit/test_signature.c

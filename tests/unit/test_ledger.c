@@ -592,6 +592,60 @@ static void many_senders_are_all_told(void **state)
     }
 }
 
+struct work {
+    struct told told; /* first: on_done gets this */
+    struct running *n;
+    int result;
+    int found; /* of the blob posted before */
+};
+
+static int do_work(struct store *s, struct index *x, void *cls, struct error *e)
+{
+    struct work *w = cls;
+    struct digest d = digest_of_text("before");
+    uint64_t size_bytes;
+    (void)s;
+    w->found = index_find_blob(w->n->r, &d, &size_bytes, e);
+    if (w->result < 0)
+        return error_set(e, ERR_IO, "as it was told to");
+    return index_begin(x, e) < 0 ? -1 : index_commit(x, e);
+}
+
+static void
+work_runs_once_what_was_posted_before_is_durable_and_its_failure_is_its_own(void **state)
+{
+    struct running *n = *state;
+    struct told gate = TOLD_INIT, told = TOLD_INIT;
+    struct work good = {.told = TOLD_INIT, .n = n}, bad = {.told = TOLD_INIT, .n = n, .result = -1};
+    shut_gate(n, &gate);
+    post_bytes(n, "before", NULL, &told);
+    assert_true(ledger_run(n->l, do_work, on_done, &bad));
+    assert_true(ledger_run(n->l, do_work, on_done, &good));
+    post_bytes(n, "after", NULL, &told);
+    open_gate(&gate);
+    await(&told, 2);
+    await(&good.told, 1);
+    await(&bad.told, 1);
+    assert_int_equal(told.well, 2);
+    assert_int_equal(good.told.well, 1);
+    assert_int_equal(good.found, 1);
+    assert_int_equal(bad.told.badly, 1);
+    assert_string_equal(bad.told.last.text, "as it was told to");
+}
+
+static void settling_waits_for_all_that_was_posted(void **state)
+{
+    struct running *n = *state;
+    struct told told = TOLD_INIT;
+    for (int i = 0; i < 300; i++) {
+        char text[32];
+        snprintf(text, sizeof(text), "settle %d", i);
+        post_bytes(n, text, NULL, &told);
+    }
+    ledger_settle(n->l);
+    assert_int_equal(told.well, 300);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -614,6 +668,8 @@ int main(void)
         T(stop_does_all_that_waits),
         T(full_queue_drops_what_can_be_dropped_and_takes_every_publish),
         T(many_senders_are_all_told),
+        T(work_runs_once_what_was_posted_before_is_durable_and_its_failure_is_its_own),
+        T(settling_waits_for_all_that_was_posted),
     };
     log_configure(LOG_LEVEL_OFF, LOG_FORMAT_TEXT);
     return cmocka_run_group_tests_name("ledger", tests, NULL, NULL);

@@ -341,6 +341,24 @@ static void threads_get_put_and_forget_at_once(void **state)
     assert_int_equal(metric_get(recall_bytes), 0);
 }
 
+static void clearing_drops_everything_and_leaves_it_usable(void **state)
+{
+    (void)state;
+    struct recall *r = fresh(1 << 20);
+    for (int i = 0; i < 500; i++) {
+        char key[16];
+        snprintf(key, sizeof(key), "key %d", i);
+        put_value(r, key, i, 10);
+    }
+    recall_clear(r);
+    assert_int_equal(things_alive, 0);
+    assert_int_equal(recall_bytes(r), 0);
+    assert_int_equal(value_of(r, "key 7"), -1);
+    put_value(r, "key 7", 8, 10);
+    assert_int_equal(value_of(r, "key 7"), 8);
+    recall_free(r);
+}
+
 #define counted(test) cmocka_unit_test_setup_teardown(test, begin, finish)
 
 int main(void)
@@ -358,6 +376,7 @@ int main(void)
         counted(what_is_used_stays_and_what_is_not_goes),
         counted(what_is_too_heavy_is_not_remembered_and_the_old_is_forgotten),
         counted(a_memory_of_no_bytes_remembers_nothing),
+        counted(clearing_drops_everything_and_leaves_it_usable),
         counted(objects_are_dropped_with_no_lock_held),
         counted(threads_get_put_and_forget_at_once),
     };

@@ -479,6 +479,49 @@ static void sweep_survives_rubbish_and_leaves_what_may_be_someones(void **state)
     expect_sweep(f, 0, 0);
 }
 
+static void folder_is_read_beside_its_owner_and_what_is_half_made_is_not_there(void **state)
+{
+    struct data_folder *f = *state;
+    struct digest d = digest_of_text("beside");
+    struct error e = {0};
+    char path[400];
+    hold_text(f, "beside");
+    struct store *beside = store_open_beside(f->path, &e);
+    assert_non_null(beside);
+    assert_int_equal(store_has(beside, &d, NULL), 1);
+    store_close(beside);
+    static const char *const missing[] = {"blobs/sha512", "blobs/sha256", "blobs", ""};
+    assert_int_equal(store_remove(f->store, &d, &e), 1);
+    for (size_t i = 0; i < sizeof(missing) / sizeof(*missing); i++) {
+        if (*missing[i])
+            assert_int_equal(rmdir(folder_path_of(f, missing[i], path)), 0);
+        else
+            snprintf(path, sizeof(path), "%s/none", f->path);
+        e = (struct error){0};
+        assert_null(store_open_beside(*missing[i] ? f->path : path, &e));
+        assert_int_equal(e.kind, ERR_NOT_FOUND);
+        assert_non_null(strstr(e.text, f->path));
+    }
+}
+
+static void what_another_staged_is_published_and_again(void **state)
+{
+    struct data_folder *f = *state;
+    struct digest d = digest_of_text("staged"), other = digest_of_text("other");
+    struct error e = {0};
+    char path[400], text[400];
+    write_file(folder_path_of(f, "staged", path), "staged");
+    for (int turn = 0; turn < 2; turn++) {
+        assert_int_equal(store_publish_staged(f->store, &d, store_folder(f->store), "staged", &e),
+                         0);
+        assert_int_equal(store_sync(f->store, &e), 0);
+        assert_string_equal(read_text(blob_path(f, &d, path), text), "staged");
+    }
+    assert_int_equal(store_publish_staged(f->store, &other, store_folder(f->store), "none", &e),
+                     -1);
+    assert_int_equal(store_has(f->store, &other, NULL), 0);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, folder_setup, folder_teardown)
 
 int main(void)
@@ -488,6 +531,8 @@ int main(void)
         T(folder_can_be_opened_again_once_closed),
         T(folder_in_use_is_busy_and_named),
         T(folder_that_cannot_be_made_is_named),
+        T(folder_is_read_beside_its_owner_and_what_is_half_made_is_not_there),
+        T(what_another_staged_is_published_and_again),
         T(folder_whose_ingest_is_a_file_is_refused),
         T(missing_blob_is_not_found_and_size_is_untouched),
         T(held_blob_is_handed_out_read_only),

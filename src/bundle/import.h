@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Takes bundles and strangers' archives into a data folder (docs/air-gap.md), beside a running
+ * mirror or without one: everything is verified and staged first, then admitted in one step. What
+ * is refused changes nothing. Waits for the disk; one thread. */
+#ifndef BUNDLE_IMPORT_H
+#define BUNDLE_IMPORT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/str.h"
+#include "oci/reference.h"
+
+struct error;
+
+struct import_options {
+    const char *data;
+    struct slice public_pem; /* empty: signatures are not looked at */
+    bool is_dry_run;
+    bool is_forced;               /* archives without registry digests may move tags */
+    const struct reference *name; /* for what comes without a name; or NULL */
+    /* The mirror that runs on the data folder admits what was staged under that id. 1 done, 0 no
+     * mirror runs, -1. NULL: there is no way to ask one. */
+    int (*hand_over)(const char *id, void *cls, struct error *e);
+    /* Whether the mirror would serve that registry's name: if not, it is noted. NULL: it is. */
+    bool (*serves)(const char *registry, void *cls);
+    /* What else there is to say, one line each; or NULL. */
+    void (*note)(const char *line, void *cls);
+    void *cls;
+};
+
+struct import_result {
+    bool is_whole; /* false: volumes are missing, which `missing` lists */
+    char missing[200];
+    size_t images, blobs, new_blobs; /* tags; content in it; content that was not held */
+    uint64_t new_bytes;
+};
+
+/* One file, volume or folder. 0 or -1. */
+int import_take(const struct import_options *o, const char *path, struct import_result *out,
+                struct error *e);
+
+#endif

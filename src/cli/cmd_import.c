@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * tranship import: bundles and other tools' archives into the data folder. */
+#include <fcntl.h>
+#include <stdio.h>
+
+#include "app/config.h"
+#include "base/auto.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "bundle/import.h"
+#include "cli/arguments.h"
+#include "cli/cli.h"
+#include "fetch/local.h"
+#include "oci/problem.h"
+#include "oci/signature.h"
+
+enum { STATUS_MORE_TO_COME = 75, HAND_OVER_MS = 3600 * 1000 };
+
+struct wanted {
+    const char *verify, *name;
+    bool is_dry_run, is_forced;
+};
+
+static void print_note(const char *line, void *cls)
+{
+    (void)cls;
+    fprintf(stderr, "tranship: %s\n", line);
+}
+
+/* What is left to do takes as long as renaming; other work of that mirror may be before it. */
+static int ask_mirror(const char *id, void *cls, struct error *e)
+{
+    char code[64] = "", message[256] = "no reason given";
+    struct local_answer answer = {0};
+    const struct config *c = cls;
+    const struct local_request r = {
+        .data = c->data, .path = "/control/import", .body = id, .timeout_ms = HAND_OVER_MS};
+    int got = local_ask(&r, &answer, e);
+    if (got == 1 && answer.status != 200) {
+        problem_read(str_text(&answer.body), answer.body.length, code, sizeof code, message,
+                     sizeof message);
+        got = error_set(e, ERR_IO, "the running mirror refused it: %s", message);
+    }
+    str_fini(&answer.body);
+    return got;
+}
+
+static bool is_configured(const char *registry, void *cls)
+{
+    return config_registry(cls, registry) != NULL;
+}
+
+static void print_result(const char *path, const struct import_result *r, bool is_dry_run)
+{
+    printf("%s: %zu images, %zu blobs, of which %zu %s new (%.1f MB)\n", path, r->images, r->blobs,
+           r->new_blobs, is_dry_run ? "would be" : "were", (double)r->new_bytes / 1e6);
+}
+
+/* The status: that of the last file, since volumes may come in any order. */
+static int take_all(const struct import_options *o, char **paths, int count)
+{
+    int status = 0;
+    for (int i = 0; i < count; i++) {
+        struct error e = {0};
+        struct import_result r;
+        if (import_take(o, paths[i], &r, &e) < 0)
+            return arguments_fail(&e);
+        status = r.is_whole ? 0 : STATUS_MORE_TO_COME;
+        if (r.is_whole)
+            print_result(paths[i], &r, o->is_dry_run);
+        else
+            printf("%s: taken; still missing: volumes %s\n", paths[i], r.missing);
+    }
+    return status;
+}
+
+static int run(const struct arguments *a, const struct wanted *w, char **paths, int count)
+{
+    struct error e = {0};
+    struct reference name;
+    size_t length = 0;
+    struct config c;
+    autofree char *key = NULL;
+    struct import_options o = {
+        .is_dry_run = w->is_dry_run, .is_forced = w->is_forced, .note = print_note};
+    if (count == 0)
+        error_set(&e, ERR_USAGE, "import takes at least one FILE");
+    else if (w->name && reference_parse(slice_of(w->name), &name, &e) < 0)
+        error_prefix(&e, "--name %s", w->name);
+    else if (w->verify && file_read(AT_FDCWD, w->verify, KEY_PEM_MAX, &key, &length, &e) == 0)
+        error_set(&e, ERR_NOT_FOUND, "%s: no such file", w->verify);
+    if (e.kind != ERR_NONE)
+        return arguments_fail(&e);
+    if (arguments_config(a, &c) < 0)
+        return 2;
+    o.data = c.data;
+    o.hand_over = ask_mirror;
+    o.serves = is_configured;
+    o.cls = &c;
+    o.name = w->name ? &name : NULL;
+    if (w->verify) /* an empty file is no key either, and must not pass for "not asked" */
+        o.public_pem = length ? (struct slice){key, length} : slice_of(" ");
+    int status = take_all(&o, paths, count);
+    config_fini(&c);
+    return status;
+}
+
+int cmd_import(int argc, char **argv)
+{
+    struct error e = {0};
+    struct wanted w = {0};
+    const struct argument table[] = {
+        {"--verify", "PUBKEY", "refuse what was not signed with that key's other half", &w.verify,
+         NULL},
+        {"--dry-run", NULL, "check all of it, tell what would come, and leave nothing", NULL,
+         &w.is_dry_run},
+        {"--name", "REPOSITORY", "for what an archive of another tool gives no name", &w.name,
+         NULL},
+        {"--force", NULL, "let archives without registry digests replace tags", NULL, &w.is_forced},
+    };
+    struct arguments a = {
+        .usage = "import FILE…\n\nTakes bundles (files, volumes in any order, folders), OCI "
+                 "layouts and archives of docker save into the data folder.\nExit status 75: "
+                 "volumes are still missing.",
+        .table = table,
+        .count = sizeof table / sizeof *table};
+    int rest = arguments_read(&a, argc, argv, &e);
+    if (rest == -2)
+        return 0;
+    return rest < 0 ? arguments_fail(&e) : run(&a, &w, argv, rest);
+}
