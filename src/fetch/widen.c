@@ -38,9 +38,20 @@ static bool is_allowed(const struct fill *p)
 
 /* --- lanes ------------------------------------------------------------------------------------ */
 
-/* Who has the fewest of this blob's transfers, fewer than most; NULL: nobody. is_proven: only of
- * those whose bytes a reader is given at once. */
-static struct source *source_for_lane(const struct fill *p, unsigned most, bool is_proven)
+/* Bits of the sources whose last lane has brought nothing yet: they may refuse it. */
+static uint32_t silent(const struct fill *p)
+{
+    uint32_t bits = 0;
+    for (size_t i = 0; i < p->lanes.count; i++)
+        if (lane_received(p->lanes.all[i]) == 0)
+            bits |= fill_bit_of(p, lane_source(p->lanes.all[i]));
+    return bits;
+}
+
+/* Who has the fewest of this blob's transfers, fewer than most, and is not in without; NULL:
+ * nobody. is_proven: only of those whose bytes a reader is given at once. */
+static struct source *source_for_lane(const struct fill *p, unsigned most, bool is_proven,
+                                      uint32_t without)
 {
     struct upstream *u = p->upstream;
     const struct health *all[SOURCES_MAX];
@@ -53,7 +64,7 @@ static struct source *source_for_lane(const struct fill *p, unsigned most, bool 
     for (size_t i = 0; i < count; i++) {
         const struct source *s = &u->sources[order[i]];
         if (health_is_usable(&s->health, now_ms) && now_ms >= s->single_until_ms &&
-            !((fill_avoid(p) | p->lanes.single) & fill_bit_of(p, s)) &&
+            !((fill_avoid(p) | p->lanes.single | without) & fill_bit_of(p, s)) &&
             (!is_proven || proof_is_given(p, s, true)))
             fit[fit_count++] = (int)order[i];
     }
@@ -129,11 +140,12 @@ static void start_lane(struct fill *p, struct source *s, uint64_t first, uint64_
     all->moved_ms[all->count++] = clock_mono_ms();
 }
 
-static bool add_lane(struct fill *p)
+static bool add_lane(struct fill *p, uint32_t without)
 {
     uint64_t first, end;
     size_t before = p->lanes.count;
-    struct source *s = source_for_lane(p, fetcher_get_options(p->fetcher)->max_per_source, false);
+    unsigned most = fetcher_get_options(p->fetcher)->max_per_source;
+    struct source *s = source_for_lane(p, most, false, without);
     if (s && has_room(p) && plan_next(&p->plan, widen_least(p), &first, &end))
         start_lane(p, s, first, end);
     return p->lanes.count > before;
@@ -147,9 +159,9 @@ static void steer(struct fill *p)
 {
     uint64_t wanted, end, near = piece_bytes(p);
     unsigned most = fetcher_get_options(p->fetcher)->max_per_source + 1;
-    struct source *s = source_for_lane(p, most, true);
+    struct source *s = source_for_lane(p, most, true, 0);
     if (!s)
-        s = source_for_lane(p, most, false);
+        s = source_for_lane(p, most, false, 0);
     if (p->lanes.rate > 0 && (uint64_t)p->lanes.rate / 4 < near)
         near = (uint64_t)p->lanes.rate / 4;
     for (uint64_t after = 0; flow_wanted(p->flow, after, &wanted); after = wanted) {
@@ -211,7 +223,8 @@ static void look(struct timer *t)
     drop_stalled(p, now_ms);
     if (fetcher_get_options(p->fetcher)->max_per_source > 1)
         steer(p);
-    if (is_worth_a_lane(p) && (p->lanes.count == 0 || p->lanes.age >= 1) && add_lane(p)) {
+    if (is_worth_a_lane(p) && (p->lanes.count == 0 || p->lanes.age >= 1) &&
+        add_lane(p, silent(p))) {
         p->lanes.rate_before = p->lanes.rate;
         p->lanes.age = 0;
     }
@@ -236,7 +249,7 @@ void widen_begin(struct fill *p)
 void widen_go_on(struct fill *p)
 {
     for (; p->lanes.owed > 0; p->lanes.owed--)
-        add_lane(p);
+        add_lane(p, 0);
 }
 
 void widen_drop(struct fill *p)

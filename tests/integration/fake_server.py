@@ -78,6 +78,7 @@ class Fault:
     cut_after: int = None       # close after so many body bytes
     reset: bool = False         # cut with RST instead of FIN
     rate: int = None            # bytes per second
+    free: int = 0               # after so many at any speed
     delay: float = 0            # seconds before the head
     gate: threading.Event = dataclasses.field(default_factory=threading.Event)
     hits: int = 0
@@ -180,7 +181,7 @@ class Server:
             size = PIECE if fault.rate is None else max(1, min(PIECE, fault.rate // 200))
             stop = min([at + size] + ([] if fault.endless else [end]) + [m for m in marks if m > at])
             piece = body[at % max(end, 1):][:stop - at] if fault.endless else body[at:stop]
-            if fault.rate and self.stopping.wait(max(0, began + at / fault.rate - time.monotonic())):
+            if fault.rate and self.stopping.wait(max(0, began + (at - fault.free) / fault.rate - time.monotonic())):
                 return False
             at += len(piece)
             request.sent = at

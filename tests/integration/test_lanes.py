@@ -78,7 +78,8 @@ def test_a_blob_that_comes_fast_comes_in_one_piece(fake, start):
 
 REFUSALS = {"429": {"status": 429, "headers": {"Retry-After": "60"}}, "503": {"status": 503}, "no_ranges": {"no_range": True},
             "another_range": {"range_shift": 1}, "another_total": {"range_total": SIZE + 1}, "416": {"status": 416},
-            "hangup": {"hangup": True}}
+            "hangup": {"hangup": True}, "multipart": {"headers": {"Content-Type": "multipart/byteranges; boundary=x",
+                                                                  "Content-Range": None}}}
 
 
 @pytest.mark.parametrize("how", REFUSALS)
@@ -93,6 +94,26 @@ def test_a_source_that_refuses_a_second_transfer_keeps_its_one(fake, start, how)
     assert len(fake.asked(f"{BLOB}{digests[0]}")) == 2
     assert mirror.blob("a/b", digests[1]).body == DATA[::-1]
     assert len(fake.asked(f"{BLOB}{digests[1]}")) == (2 if how == "hangup" else 1)
+
+
+AWKWARD = {"closes_after_each_answer": [{"close": True}],
+           "another_etag": [{"count": 1, "headers": {"ETag": '"one"'}}, {"headers": {"ETag": '"two"'}}]}
+
+
+@pytest.mark.parametrize("how", AWKWARD)
+def test_what_is_merely_awkward_costs_nothing(fake, start, digest, how):
+    for fault in AWKWARD[how]:
+        fake.fault(BLOB, rate=RATE, **fault)
+    pull(start(**MANY), digest)
+    assert len(parts(fake)) >= 3 and not any(r.header("if-range") for r in fake.asked(BLOB))
+    assert SIZE <= fake.sent(digest) <= SIZE * 1.02
+
+
+def test_a_source_that_is_fast_for_a_megabyte_only_gets_several_transfers(fake, start, digest):
+    fake.fault(BLOB, rate=RATE, free=1 << 20)
+    pull(start(**MANY), digest)
+    assert len(parts(fake)) >= 3
+    assert SIZE <= fake.sent(digest) <= SIZE * 1.05
 
 
 def test_mirrors_and_origin_share_the_work(fake, start, digest):
