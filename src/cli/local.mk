@@ -6,4 +6,6 @@ cli_sources += src/cli/cmd_import.c
 cli_sources += src/cli/cmd_keygen.c
 cli_sources += src/cli/cmd_receipt.c
 cli_sources += src/cli/cmd_serve.c
+cli_sources += src/cli/cmd_status.c
 cli_sources += src/cli/main.c
+cli_sources += src/cli/show.c src/cli/show.h
