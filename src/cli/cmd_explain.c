@@ -85,19 +85,6 @@ static int look_here(const struct config *c, const struct reference *image, stru
 
 /* --- the screen ------------------------------------------------------------------------------- */
 
-static int64_t number(const struct json_t *of, const char *key)
-{
-    int64_t n = 0;
-    json_get_integer(of, key, &n);
-    return n;
-}
-
-static const char *text(const struct json_t *of, const char *key)
-{
-    const char *found = json_get_string(of, key);
-    return found ? found : "-";
-}
-
 static bool is(const struct json_t *of, const char *key)
 {
     autostr struct str word = {0};
@@ -110,17 +97,17 @@ static bool is(const struct json_t *of, const char *key)
 static void add_registry(const struct json_t *x, struct str *out)
 {
     const struct json_t *ways = json_get_array(x, "ways");
-    str_format(out, "registry   %s (%s)\n", text(x, "registry"), text(x, "rule"));
-    str_format(out, "repository %s\n", text(x, "repository"));
+    str_format(out, "registry   %s (%s)\n", show_text(x, "registry"), show_text(x, "rule"));
+    str_format(out, "repository %s\n", show_text(x, "repository"));
     for (size_t i = 0; i < json_count(ways); i++)
         str_format(out, "%s%s\n", i == 0 ? "asked as   " : "           ",
                    json_text(json_item(ways, i)));
     if (is(x, "is_allowed"))
         str_format(out, "allowed    yes%s%s\n", json_get(x, "allowed_by") ? ", by " : "",
-                   json_get(x, "allowed_by") ? text(x, "allowed_by") : "");
+                   json_get(x, "allowed_by") ? show_text(x, "allowed_by") : "");
     else
         str_format(out, "allowed    no: %s\n",
-                   json_get(x, "allowed_by") ? text(x, "allowed_by")
+                   json_get(x, "allowed_by") ? show_text(x, "allowed_by")
                                              : "nothing in the allow list matches");
 }
 
@@ -131,13 +118,14 @@ static void add_source(const struct json_t *s, struct str *out)
         str_format(out, "  %2" PRId64 ". ", n);
     else
         str_add(out, "   -  ");
-    str_format(out, "%-40s %s, %s", text(s, "url"), text(s, "role"), text(s, "login"));
+    str_format(out, "%-40s %s, %s", show_text(s, "url"), show_text(s, "role"),
+               show_text(s, "login"));
     if (json_get_integer(s, "token_ms", &n)) {
         str_add(out, ", token good for ");
         show_duration(out, n);
     }
     if (json_get(s, "reason"))
-        str_format(out, ", %s", text(s, "reason"));
+        str_format(out, ", %s", show_text(s, "reason"));
     if (json_get_integer(s, "rate_remaining", &n))
         str_format(out, ", %" PRId64 " pulls left", n);
     str_add_char(out, '\n');
@@ -147,7 +135,7 @@ static void add_sources(const struct json_t *x, struct str *out)
 {
     const struct json_t *all = json_get_array(x, "sources");
     str_format(out, "\nupstreams  tags are told by %s; bytes by digest, in this order%s:\n",
-               text(x, "tags_told_by"),
+               show_text(x, "tags_told_by"),
                is(x, "is_running") ? "" : " if all are well (no server runs: nothing is known)");
     for (size_t i = 0; i < json_count(all); i++)
         add_source(json_item(all, i), out);
@@ -159,9 +147,9 @@ static void add_tag(const struct json_t *x, struct str *out)
     int64_t ago;
     if (!t)
         return;
-    str_format(out, "\ntag        %s is ", text(t, "name"));
+    str_format(out, "\ntag        %s is ", show_text(t, "name"));
     if (json_get_integer(t, "confirmed_ago_s", &ago)) {
-        str_format(out, "%s, confirmed ", text(t, "digest"));
+        str_format(out, "%s, confirmed ", show_text(t, "digest"));
         show_duration(out, ago * 1000);
         str_add(out, " ago");
     } else {
@@ -169,8 +157,8 @@ static void add_tag(const struct json_t *x, struct str *out)
     }
     str_add(out, is(t, "is_immutable") ? "; never moves" : "; fresh for ");
     if (!is(t, "is_immutable"))
-        show_duration(out, number(t, "ttl_ms"));
-    str_format(out, "\nnow        %s\n", text(t, "next"));
+        show_duration(out, show_number(t, "ttl_ms"));
+    str_format(out, "\nnow        %s\n", show_text(t, "next"));
 }
 
 static void add_child(const struct json_t *c, unsigned depth, struct str *out);
@@ -188,19 +176,20 @@ static void add_children(const struct json_t *of, unsigned depth, struct str *ou
 static void add_child(const struct json_t *c, unsigned depth, struct str *out)
 {
     int64_t size;
-    str_format(out, "%*s%-8s %-20.19s  ", (int)depth * 2, "", text(c, "kind"), text(c, "digest"));
-    if (strcmp(text(c, "state"), "partial") == 0) {
-        show_bytes(out, number(c, "present"));
+    str_format(out, "%*s%-8s %-20.19s  ", (int)depth * 2, "", show_text(c, "kind"),
+               show_text(c, "digest"));
+    if (strcmp(show_text(c, "state"), "partial") == 0) {
+        show_bytes(out, show_number(c, "present"));
         str_add(out, " of ");
     } else {
-        str_format(out, "%s, ", text(c, "state"));
+        str_format(out, "%s, ", show_text(c, "state"));
     }
     if (json_get_integer(c, "size", &size))
         show_bytes(out, size);
     else
         str_add(out, "of a size not known");
     if (json_get(c, "platform"))
-        str_format(out, "  %s", text(c, "platform"));
+        str_format(out, "  %s", show_text(c, "platform"));
     str_add_char(out, '\n');
     add_children(c, depth + 1, out);
 }
@@ -209,9 +198,9 @@ static void add_held(const struct json_t *x, struct str *out)
 {
     const struct json_t *held = json_get_object(x, "image_held"),
                         *sums = json_get_object(x, "sums");
-    bool is_held = strcmp(text(held, "state"), "held") == 0;
-    str_format(out, "\nmanifest   %s%s%s\n", text(held, "state"), is_held ? ", " : "",
-               is_held ? text(held, "media_type") : "");
+    bool is_held = strcmp(show_text(held, "state"), "held") == 0;
+    str_format(out, "\nmanifest   %s%s%s\n", show_text(held, "state"), is_held ? ", " : "",
+               is_held ? show_text(held, "media_type") : "");
     if (is_held && !is(held, "is_of_repository"))
         str_add(
             out,
@@ -222,11 +211,11 @@ static void add_held(const struct json_t *x, struct str *out)
                 "a pull     would fetch the manifest, and what it then names and is missing\n");
         return;
     }
-    str_format(out, "held       %" PRId64 " of %" PRId64 ", ", number(sums, "held"),
-               number(sums, "held") + number(sums, "missing"));
-    show_bytes(out, number(sums, "held_bytes"));
+    str_format(out, "held       %" PRId64 " of %" PRId64 ", ", show_number(sums, "held"),
+               show_number(sums, "held") + show_number(sums, "missing"));
+    show_bytes(out, show_number(sums, "held_bytes"));
     str_add(out, "\na pull     of all of it would fetch ");
-    show_bytes(out, number(sums, "missing_bytes"));
+    show_bytes(out, show_number(sums, "missing_bytes"));
     str_add_char(out, '\n');
 }
 
@@ -240,9 +229,9 @@ static int show(const struct str *body, bool is_json, struct error *e)
         str_format(&out, "%s\n", str_text(body));
     } else if (!is(x, "is_known")) {
         str_format(&out, "%s is not one of the configured registries: it is never asked\n",
-                   text(x, "registry"));
+                   show_text(x, "registry"));
     } else {
-        str_format(&out, "mode       %s\n", text(x, "mode"));
+        str_format(&out, "mode       %s\n", show_text(x, "mode"));
         add_registry(x, &out);
         add_sources(x, &out);
         add_tag(x, &out);

@@ -16,19 +16,6 @@
 
 enum { PATIENCE_MS = 10000 };
 
-static int64_t number(const struct json_t *of, const char *key)
-{
-    int64_t n = 0;
-    json_get_integer(of, key, &n);
-    return n;
-}
-
-static const char *text(const struct json_t *of, const char *key)
-{
-    const char *found = json_get_string(of, key);
-    return found ? found : "-";
-}
-
 static void add_known_ms(struct str *out, const struct json_t *of, const char *key)
 {
     int64_t ms;
@@ -52,12 +39,12 @@ static void add_rate(struct str *out, const struct json_t *of)
 static void add_head(const struct json_t *s, struct str *out)
 {
     const struct json_t *listen = json_get_array(s, "listen");
-    str_format(out, "tranship %s, %s, up ", text(s, "version"), text(s, "mode"));
-    show_duration(out, number(s, "uptime_s") * 1000);
+    str_format(out, "tranship %s, %s, up ", show_text(s, "version"), show_text(s, "mode"));
+    show_duration(out, show_number(s, "uptime_s") * 1000);
     str_format(out, "\nserves    ");
     for (size_t i = 0; i < json_count(listen); i++)
         str_format(out, "%s%s", i > 0 ? ", " : "", json_text(json_item(listen, i)));
-    str_format(out, "\ndata      %s\n", text(s, "data"));
+    str_format(out, "\ndata      %s\n", show_text(s, "data"));
 }
 
 static void add_held(const struct json_t *s, struct str *out)
@@ -65,10 +52,10 @@ static void add_held(const struct json_t *s, struct str *out)
     const struct json_t *held = json_get_object(s, "held");
     int64_t budget;
     str_add(out, "held      ");
-    show_bytes(out, number(held, "bytes"));
-    str_format(out, " in %" PRId64 " blobs", number(held, "blobs"));
+    show_bytes(out, show_number(held, "bytes"));
+    str_format(out, " in %" PRId64 " blobs", show_number(held, "blobs"));
     str_add(out, "; the folder takes ");
-    show_bytes(out, number(held, "disk_bytes"));
+    show_bytes(out, show_number(held, "disk_bytes"));
     if (json_get_integer(held, "budget_bytes", &budget)) {
         str_add(out, " of ");
         show_bytes(out, budget);
@@ -80,8 +67,8 @@ static void add_traffic(const struct json_t *s, struct str *out)
 {
     const struct json_t *r = json_get_object(s, "requests"), *b = json_get_object(s, "bytes");
     const struct json_t *ratio = json_get(r, "hit_ratio");
-    str_format(out, "requests  %" PRId64 ", %" PRId64 " of them errors", number(r, "total"),
-               number(r, "errors"));
+    str_format(out, "requests  %" PRId64 ", %" PRId64 " of them errors", show_number(r, "total"),
+               show_number(r, "errors"));
     if (ratio) {
         autostr struct str digits = {0};
         json_print(ratio, &digits);
@@ -89,13 +76,14 @@ static void add_traffic(const struct json_t *s, struct str *out)
                    strtod(str_text(&digits), NULL) * 100);
     }
     str_add(out, "\nbytes     ");
-    show_bytes(out, number(b, "served"));
+    show_bytes(out, show_number(b, "served"));
     str_add(out, " served, ");
-    show_bytes(out, number(b, "fetched"));
+    show_bytes(out, show_number(b, "fetched"));
     str_add(out, " fetched, ");
-    show_bytes(out, number(b, "saved"));
+    show_bytes(out, show_number(b, "saved"));
     str_format(out, " saved\nopen      %" PRId64 " connections, %" PRId64 " transfers\n",
-               number(s, "connections"), number(json_get_object(s, "queues"), "transfers"));
+               show_number(s, "connections"),
+               show_number(json_get_object(s, "queues"), "transfers"));
 }
 
 /* "out for 12s (time-out, 3 in a row)" */
@@ -103,24 +91,24 @@ static void add_state(struct str *out, const struct json_t *source)
 {
     const char *why = json_get_string(source, "why");
     int64_t ms;
-    str_add(out, text(source, "state"));
+    str_add(out, show_text(source, "state"));
     if (json_get_integer(source, "out_ms", &ms) || json_get_integer(source, "limited_ms", &ms)) {
         str_add(out, ms > 0 ? " for " : " until a probe");
         if (ms > 0)
             show_duration(out, ms);
     }
     if (why)
-        str_format(out, " (%s, %" PRId64 " in a row)", why, number(source, "failures"));
+        str_format(out, " (%s, %" PRId64 " in a row)", why, show_number(source, "failures"));
     if (json_get_integer(source, "rate_remaining", &ms))
         str_format(out, ", %" PRId64 " of %" PRId64 " pulls left", ms,
-                   number(source, "rate_limit"));
+                   show_number(source, "rate_limit"));
 }
 
 /* Nobody asked it yet and it is fine: not worth a line among eleven registries. */
 static bool is_untouched(const struct json_t *source)
 {
-    return !json_get(source, "answered_ago_ms") && number(source, "under_way") == 0 &&
-           strcmp(text(source, "state"), "in") == 0;
+    return !json_get(source, "answered_ago_ms") && show_number(source, "under_way") == 0 &&
+           strcmp(show_text(source, "state"), "in") == 0;
 }
 
 static void add_source(const struct json_t *source, struct str *out)
@@ -128,7 +116,7 @@ static void add_source(const struct json_t *source, struct str *out)
     autostr struct str first = {0}, rate = {0};
     add_known_ms(&first, source, "first_byte_ms");
     add_rate(&rate, source);
-    str_format(out, "  %-40s %-7s %10s %14s  ", text(source, "url"), text(source, "role"),
+    str_format(out, "  %-40s %-7s %10s %14s  ", show_text(source, "url"), show_text(source, "role"),
                str_text(&first), str_text(&rate));
     add_state(out, source);
     str_add_char(out, '\n');
@@ -147,8 +135,8 @@ static void add_registries(const struct json_t *s, struct str *out)
             untouched++;
             continue;
         }
-        str_format(out, "\n%-42s %-7s %10s %14s  state\n", text(json_item(all, i), "registry"), "",
-                   "first byte", "throughput");
+        str_format(out, "\n%-42s %-7s %10s %14s  state\n", show_text(json_item(all, i), "registry"),
+                   "", "first byte", "throughput");
         for (size_t k = 0; k < count; k++)
             add_source(json_item(sources, k), out);
     }
@@ -164,8 +152,9 @@ static void add_flows(const struct json_t *s, struct str *out)
     for (size_t i = 0; i < json_count(all); i++) {
         const struct json_t *flow = json_item(all, i);
         int64_t size;
-        str_format(out, "  %-40s %.19s  ", text(flow, "repository"), text(flow, "digest"));
-        show_bytes(out, number(flow, "present"));
+        str_format(out, "  %-40s %.19s  ", show_text(flow, "repository"),
+                   show_text(flow, "digest"));
+        show_bytes(out, show_number(flow, "present"));
         if (json_get_integer(flow, "size", &size)) {
             str_add(out, " of ");
             show_bytes(out, size);

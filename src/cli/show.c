@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 
+#include "base/json.h"
 #include "base/str.h"
 
 void show_bytes(struct str *out, int64_t bytes)
@@ -33,4 +34,17 @@ void show_duration(struct str *out, int64_t ms)
     int64_t rest = ms % units[i].ms;
     if (i < 3 && rest >= units[i + 1].ms)
         str_format(out, "%" PRId64 "%s", rest / units[i + 1].ms, units[i + 1].name);
+}
+
+int64_t show_number(const struct json_t *of, const char *key)
+{
+    int64_t n = 0;
+    json_get_integer(of, key, &n);
+    return n;
+}
+
+const char *show_text(const struct json_t *of, const char *key)
+{
+    const char *found = json_get_string(of, key);
+    return found ? found : "-";
 }
