@@ -156,7 +156,8 @@ static int open_beside(struct store *s, struct error *e)
         if (s->blobs[i] < 0)
             return -1;
     }
-    return 0;
+    s->ingest = open_there(s->folder, "ingest", e);
+    return s->ingest < 0 ? -1 : 0;
 }
 
 struct store *store_open_beside(const char *path, struct error *e)

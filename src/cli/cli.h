@@ -5,6 +5,8 @@
 
 /* argv[0] is the command's name. Returns the exit status. */
 int cmd_serve(int argc, char **argv);
+int cmd_explain(int argc, char **argv);
+int cmd_status(int argc, char **argv);
 int cmd_check_config(int argc, char **argv);
 int cmd_export(int argc, char **argv);
 int cmd_import(int argc, char **argv);

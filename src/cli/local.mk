@@ -1,9 +1,12 @@
 cli_sources += src/cli/arguments.c src/cli/arguments.h
 cli_sources += src/cli/cli.h
 cli_sources += src/cli/cmd_check_config.c
+cli_sources += src/cli/cmd_explain.c
 cli_sources += src/cli/cmd_export.c
 cli_sources += src/cli/cmd_import.c
 cli_sources += src/cli/cmd_keygen.c
 cli_sources += src/cli/cmd_receipt.c
 cli_sources += src/cli/cmd_serve.c
+cli_sources += src/cli/cmd_status.c
 cli_sources += src/cli/main.c
+cli_sources += src/cli/show.c src/cli/show.h

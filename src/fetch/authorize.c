@@ -284,3 +284,14 @@ void authorization_forget(struct fetcher *f, const struct source *s, const struc
     if (cached && strcmp(cached, token) == 0)
         tokens_forget(f->tokens, &key);
 }
+
+int64_t authorization_left_ms(struct fetcher *f, const struct source *s, const char *repository)
+{
+    const struct challenge *c = &s->challenge;
+    if (c->scheme != CHALLENGE_BEARER)
+        return 0;
+    autofree char *scope = alloc_format("repository:%s:pull", repository);
+    bool has_credentials = s->username && source_trusts_realm(s, c->realm);
+    struct token_key key = {c->realm, c->service, scope, has_credentials ? s->identity : ""};
+    return tokens_left_ms(f->tokens, &key, clock_mono_ms());
+}

@@ -5,6 +5,7 @@
 #define FETCH_AUTHORIZE_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct authorization;
 struct challenge;
@@ -24,5 +25,7 @@ void authorization_cancel(struct authorization *a); /* without done */
 /* That token was refused: it goes from the cache, unless a newer one is there already. */
 void authorization_forget(struct fetcher *f, const struct source *s, const struct challenge *c,
                           bool is_foreign, const char *scope, const char *token);
+/* How long the token to pull that repository from there is still good; 0: there is none. */
+int64_t authorization_left_ms(struct fetcher *f, const struct source *s, const char *repository);
 
 #endif

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 struct fetcher;
+struct source;
 struct upstream;
 struct upstreams;
 
@@ -20,10 +21,15 @@ enum survey_state {
                        back) */
 };
 
+/* How a source knows us. */
+enum survey_login { SURVEY_ANONYMOUS, SURVEY_PASSWORD, SURVEY_TOKEN, SURVEY_CERTIFICATE };
+
 /* Numbers are 0 where nothing is known, rates -1. */
 struct survey_source {
     char url[512]; /* without a user: no URL of ours may have one */
-    bool is_origin, has_credential;
+    bool is_origin;
+    enum survey_login login;
+    int64_t token_ms; /* how long a token for what was asked about is good; 0: there is none */
     enum survey_state state;
     const char *why; /* of SURVEY_OUT: "time-out", "wrong bytes" …; else "" */
     int64_t out_ms, limited_ms;
@@ -53,7 +59,8 @@ struct survey_request {
     const struct upstreams *upstreams;
     struct upstream *only;  /* that registry; NULL: all of the table */
     const char *repository; /* that turns and reasons are for; NULL: none in particular */
-    const char *digest;     /* NULL: a tag */
+    bool is_content;        /* for bytes, which prove themselves; false: for a tag */
+    const char *digest;     /* whose; NULL: not known */
 };
 
 /* Calls done once, on the fetch thread, which owns the survey from then on; it must not wait.
@@ -62,5 +69,7 @@ bool survey_take(struct fetcher *f, const struct survey_request *r,
                  void (*done)(void *cls, struct survey *s), void *cls);
 void survey_free(struct survey *s);                     /* NULL is fine */
 const char *survey_state_name(enum survey_state state); /* "in" "suspect" "limited" "out" */
+enum survey_login survey_login_of(const struct source *s);
+const char *survey_login_name(enum survey_login login); /* "anonymous" "password" … */
 
 #endif

@@ -1,6 +1,7 @@
 tranship_sources += src/mirror/ahead.c src/mirror/ahead.h
 tranship_sources += src/mirror/answer.c src/mirror/answer.h
 tranship_sources += src/mirror/content.c src/mirror/content.h
+tranship_sources += src/mirror/explain.c src/mirror/explain.h
 tranship_sources += src/mirror/fill.c src/mirror/fill.h
 tranship_sources += src/mirror/flights.c src/mirror/flights.h
 tranship_sources += src/mirror/freshness.c src/mirror/freshness.h

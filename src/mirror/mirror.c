@@ -17,6 +17,7 @@
 #include "cache/ledger.h"
 #include "cache/store.h"
 #include "fetch/survey.h"
+#include "mirror/explain.h"
 #include "mirror/fill.h"
 #include "mirror/flights.h"
 #include "mirror/known.h"
@@ -344,6 +345,13 @@ struct answer *mirror_survey(struct mirror *m, const struct survey_request *r)
     answer_unref(a);
     answer_unref(a);
     return error_answer(ERR_BUSY, "too much is waiting to be asked upstream");
+}
+
+int mirror_explain(struct mirror *m, struct explain_request *r, struct str *out, struct error *e)
+{
+    r->rules = &m->options.rules;
+    r->store = m->store;
+    return explain_write(r, out, e);
 }
 
 void mirror_each_flow(struct mirror *m, size_t max,

@@ -15,13 +15,15 @@
 #include "oci/reference.h"
 
 struct content;
-struct fetcher;
-struct index_reader;
 struct error;
+struct explain_request;
+struct fetcher;
 struct index;
+struct index_reader;
 struct ledger;
 struct mirror;
 struct store;
+struct str;
 struct survey_request;
 struct upstream;
 
@@ -63,6 +65,8 @@ int mirror_open_file(struct mirror *m, const struct content *c);
 /* What is remembered of sources (fetch/survey.h), as an answer: one reference, done once the fetch
  * thread has copied it. */
 struct answer *mirror_survey(struct mirror *m, const struct survey_request *r);
+/* As explain_write (mirror/explain.h), with this mirror's rules and store. */
+int mirror_explain(struct mirror *m, struct explain_request *r, struct str *out, struct error *e);
 
 /* Visits the blobs on their way in, at most max. Their flows are borrowed during the call. */
 void mirror_each_flow(struct mirror *m, size_t max,

@@ -3,6 +3,7 @@ tranship_sources += src/serve/admin.c
 tranship_sources += src/serve/connection.c src/serve/connection.h
 tranship_sources += src/serve/control.c
 tranship_sources += src/serve/door.c src/serve/door.h
+tranship_sources += src/serve/explain.c
 tranship_sources += src/serve/lists.c
 tranship_sources += src/serve/listen.c src/serve/listen.h
 tranship_sources += src/serve/metrics_page.c

@@ -179,6 +179,8 @@ static enum MHD_Result dispatch(struct request *r)
     case ROUTE_CATALOG:
     case ROUTE_V1_SEARCH:
         return lists_handle(r);
+    case ROUTE_EXPLAIN:
+        return explain_handle(r);
     case ROUTE_STATUS:
         return status_handle(r);
     case ROUTE_CONTROL:

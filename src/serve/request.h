@@ -106,6 +106,7 @@ enum MHD_Result v2_handle(struct request *r);       /* v2.c */
 enum MHD_Result lists_handle(struct request *r);    /* lists.c */
 enum MHD_Result admin_handle(struct request *r);    /* admin.c */
 enum MHD_Result status_handle(struct request *r);   /* status.c */
+enum MHD_Result explain_handle(struct request *r);  /* explain.c */
 enum MHD_Result control_handle(struct request *r);  /* control.c */
 enum MHD_Result metrics_handle(struct request *r);  /* metrics_page.c */
 enum MHD_Result v2_answer_error(struct request *r); /* v2.c: r->answer's error */

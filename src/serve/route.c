@@ -13,7 +13,8 @@ static const char *const kind_names[] = {
     [ROUTE_BLOB] = "blob",        [ROUTE_TAGS] = "tags",       [ROUTE_REFERRERS] = "referrers",
     [ROUTE_CATALOG] = "catalog",  [ROUTE_UPLOAD] = "upload",   [ROUTE_V1_PING] = "v1-ping",
     [ROUTE_V1_SEARCH] = "search", [ROUTE_HEALTHZ] = "healthz", [ROUTE_READYZ] = "readyz",
-    [ROUTE_METRICS] = "metrics",  [ROUTE_STATUS] = "status",   [ROUTE_CONTROL] = "control",
+    [ROUTE_METRICS] = "metrics",  [ROUTE_STATUS] = "status",   [ROUTE_EXPLAIN] = "explain",
+    [ROUTE_CONTROL] = "control",
 };
 
 const char *route_kind_name(enum route_kind kind)
@@ -105,6 +106,7 @@ static enum route_kind plain_kind(struct slice path)
         {"/readyz", ROUTE_READYZ},
         {"/metrics", ROUTE_METRICS},
         {"/api/status", ROUTE_STATUS},
+        {"/api/explain", ROUTE_EXPLAIN},
     };
     for (size_t i = 0; i < sizeof plain / sizeof *plain; i++)
         if (slice_equals(path, plain[i].path))

@@ -25,6 +25,7 @@ enum route_kind {
     ROUTE_READYZ,
     ROUTE_METRICS,
     ROUTE_STATUS,  /* /api/status */
+    ROUTE_EXPLAIN, /* /api/explain */
     ROUTE_CONTROL, /* /control/<verb>: commands, at the local door only */
     ROUTE_KINDS    /* how many */
 };

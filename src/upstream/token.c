@@ -64,6 +64,12 @@ const char *tokens_get(struct tokens *t, const struct token_key *k, int64_t now_
     return e && now_ms < e->until_ms ? e->token : NULL;
 }
 
+int64_t tokens_left_ms(struct tokens *t, const struct token_key *k, int64_t now_ms)
+{
+    struct entry *e = find(t, k);
+    return e && now_ms < e->until_ms ? e->until_ms - now_ms : 0;
+}
+
 void tokens_forget(struct tokens *t, const struct token_key *k)
 {
     struct entry *e = find(t, k);

@@ -24,6 +24,8 @@ const char *tokens_get(struct tokens *t, const struct token_key *k, int64_t now_
 /* Good until min(0.9 lifetime, lifetime - 10 s) from now. lifetime_s <= 0: 60. */
 void tokens_put(struct tokens *t, const struct token_key *k, const char *token, int64_t lifetime_s,
                 int64_t now_ms);
+/* How long it is still good; 0: there is none. */
+int64_t tokens_left_ms(struct tokens *t, const struct token_key *k, int64_t now_ms);
 void tokens_forget(struct tokens *t, const struct token_key *k);
 
 /* Reads a token service's answer: `token` or `access_token`, `expires_in` (absent: 60). *token is

@@ -89,6 +89,7 @@ static void the_status_is_under_api(void **state)
 {
     (void)state;
     assert_int_equal(parsed("/api/status").kind, ROUTE_STATUS);
+    assert_int_equal(parsed("/api/explain?image=alpine").kind, ROUTE_EXPLAIN);
     assert_int_equal(parsed("/api/status/").kind, ROUTE_UNKNOWN);
 }
 

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What commands show on a screen: numbers as people read them, and what an answer in JSON says. */
+#ifndef CLI_SHOW_H
+#define CLI_SHOW_H
+
+#include <stdint.h>
+
+struct json_t;
+struct str;
+
+/* Appended: "1.2 GiB", "17 B". */
+void show_bytes(struct str *out, int64_t bytes);
+/* "3d4h", "3m12s", "250ms": the two largest units. */
+void show_duration(struct str *out, int64_t ms);
+/* Of an object's key: 0, and "-", where it says nothing. Borrowed from the document. */
+int64_t show_number(const struct json_t *of, const char *key);
+const char *show_text(const struct json_t *of, const char *key);
+
+#endif
