@@ -17,6 +17,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "integration"))
 
 import account  # noqa: E402
+import run_client  # noqa: E402
 import run_cold  # noqa: E402
 import run_held  # noqa: E402
 import run_pool  # noqa: E402
@@ -28,8 +29,8 @@ import trial as trials  # noqa: E402
 PAGE = HERE.parents[1] / "docs" / "performance.md"
 RUNS = {"memory": run_held.memory, "small": run_warm.small, "large": run_warm.large, "ranges": run_warm.ranges,
         "tls": run_warm.tls, "free": run_cold.free, "throttled": run_cold.throttled, "far": run_cold.far,
-        "narrow": run_cold.narrow, "mirrors": run_cold.mirrors, "pool": run_pool.pool, "herd": run_cold.herd, "idle": run_held.idle,
-        "growth": run_held.growth}
+        "narrow": run_cold.narrow, "mirrors": run_cold.mirrors, "liar": run_cold.liar, "pool": run_pool.pool,
+        "dockerd": run_client.dockerd, "herd": run_cold.herd, "idle": run_held.idle, "growth": run_held.growth}
 MOST_SECONDS = {"full": 1800, "quick": 300, "smoke": 120}
 
 

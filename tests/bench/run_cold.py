@@ -2,10 +2,12 @@
 """What nobody has asked for yet: from an origin that is free, throttled, far away, narrow per connection, or one of several;
 and many clients asking at once."""
 
+import contextlib
 import statistics
 
 import client
 from forwarder import Forwarder
+from run_pool import Lying
 from trial import GB, Row, in_words, measured
 
 
@@ -113,6 +115,17 @@ def mirrors(trial):
         through(trial, scale.narrow_size, three,
                 f"cold {in_words(scale.narrow_size)}, two mirrors and an origin {scale.narrow / 1e6:g} MB/s each: times faster",
                 (">=", 2.7), scale.cold_rounds, faster=True, direct_rounds=1, lines=[one, two, three])
+
+
+def liar(trial):
+    """The same, but one mirror lies: once, for then it is known."""
+    scale, size = trial.scale, trial.scale.narrow_size
+    lying = Lying(trial.content.www)
+    with (contextlib.closing(lying), Forwarder(trial.origin.port, in_all=scale.narrow) as one,
+          Forwarder(lying.server.port, in_all=scale.narrow) as two,
+          Forwarder(trial.origin.port, in_all=scale.narrow) as three):
+        through(trial, size, three, f"cold {in_words(size)}, the same, and one mirror lies: times faster", (">=", 1.0), 1,
+                faster=True, lines=[one, two, three])
 
 
 def herd(trial):

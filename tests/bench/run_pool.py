@@ -19,13 +19,26 @@ class Broken:
 
     def __init__(self, www, **fault):
         self.www, self.journal = pathlib.Path(www), Journal()
-        self.journal.faults.append(Fault("GET" if "corrupt_at" in fault else "", **fault))
+        if fault:
+            self.journal.faults.append(Fault("GET" if "corrupt_at" in fault else "", **fault))
         self.server = Server("mirror", self.handle, self.journal)
         self.url, self.stop = self.server.url, self.server.stop
+        self.close = self.stop
 
     def handle(self, request):
         path = self.www / request.path.lstrip("/")
         return Reply(200, {"Content-Type": "application/octet-stream"}, path.read_bytes(), ranges=True)
+
+
+class Lying(Broken):
+    """Whatever range is asked for has a wrong byte in it."""
+
+    def handle(self, request):
+        reply = super().handle(request)
+        body = bytearray(reply.body)
+        body[::65536] = bytes(byte ^ 1 for byte in body[::65536])
+        reply.body = bytes(body)
+        return reply
 
 
 def pull(one, image, tag):

@@ -218,7 +218,13 @@ class Content:
         """One that nobody has asked for yet, while it lasts: (image, tag). The tag says its digest, so that a server of
         files can tell it."""
         self.made += 1
-        image = images.image([self.made.to_bytes(8, "big") + images.random_bytes(size, "fresh")[8:] for size in sizes])
+        with self.serving(images.image([self.made.to_bytes(8, "big") + images.random_bytes(size, "fresh")[8:]
+                                        for size in sizes])) as found:
+            yield found
+
+    @contextlib.contextmanager
+    def serving(self, image):
+        """(image, tag)"""
         tag = image.digest.replace("sha256:", "tag-")
         files = {self.manifests / tag: image.manifest, self.manifests / image.digest: image.manifest,
                  **{self.blobs / digest: data for digest, data in image.blobs.items()}}

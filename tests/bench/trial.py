@@ -30,6 +30,7 @@ class Scale:
     narrow_size: int = 64 * MIB
     cold_rounds: int = 3
     delay: float = 0.05
+    layer: int = 8 * MIB          # of the image that dockerd pulls
     far_blobs: int = 9
     pulls: int = 100
     herd: int = 50
@@ -43,7 +44,7 @@ FULL = Scale()
 QUICK = Scale(connections=(8, 64), seconds=1, rounds=1, slow_size=64 * MIB, narrow_size=16 * MIB, cold_rounds=1, far_blobs=3,
               pulls=40, growth=(1000, 100_000), peers=False)
 SMOKE = Scale(sizes=(4096, 65536, MIB, 2 * MIB), connections=(2,), seconds=0.2, rounds=1, slow=20_000_000, slow_size=MIB,
-              narrow_size=MIB, cold_rounds=1, delay=0.01, far_blobs=2, pulls=4, herd=4, idle=20, growth=(100, 1000), has_targets=False)
+              narrow_size=MIB, cold_rounds=1, delay=0.01, layer=MIB // 4, far_blobs=2, pulls=4, herd=4, idle=20, growth=(100, 1000), has_targets=False)
 
 
 def in_words(size):
