@@ -127,5 +127,5 @@ char *arguments_data(const struct arguments *a)
 int arguments_fail(const struct error *e)
 {
     fprintf(stderr, "tranship: %s\n", e->text);
-    return error_exit_status(e->kind) == 2 ? 2 : 1;
+    return e->kind == ERR_USAGE ? 2 : 1;
 }

@@ -246,8 +246,10 @@ static int explain(const struct config *c, const char *name, bool is_json, struc
 {
     autostr struct str body = {0};
     struct reference image;
-    if (reference_parse(slice_of(name), &image, e) < 0)
+    if (reference_parse(slice_of(name), &image, e) < 0) {
+        e->kind = ERR_USAGE; /* the command line's mistake */
         return -1;
+    }
     int got = ask_server(c->data, name, &body, e);
     if (got == 0)
         got = look_here(c, &image, &body, e);

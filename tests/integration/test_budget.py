@@ -205,6 +205,7 @@ def test_a_disk_that_fills_up_meanwhile_does_not_break_a_pull(fake, start, disk,
             thread.join()
     assert sorted(results) == [7 * MB, 12 * MB]
     assert not mirror.holds(digest) and fake.sent(digest) < 16 * MB  # what was on its way then comes twice
+    wait_until(lambda: mirror.metric("flows") == 0, what="the end of the flow, whose room others then take")
     fill_disk(folder)
     image = fake.add("a/full", images.image([images.random_bytes(3 * MB, "full")]), "v1")
     for _ in range(3):  # neither its files nor its rows can be written
