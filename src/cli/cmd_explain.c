@@ -188,8 +188,15 @@ static void add_child(const struct json_t *c, unsigned depth, struct str *out)
         show_bytes(out, size);
     else
         str_add(out, "of a size not known");
-    if (json_get(c, "platform"))
-        str_format(out, "  %s", show_text(c, "platform"));
+    if (json_get(c, "platform")) {
+        str_add(out, "  ");
+        show_foreign(out, show_text(c, "platform"));
+    }
+    if (json_get(c, "children")) {
+        str_add(out, ", of all of it ");
+        show_bytes(out, show_number(c, "missing_bytes"));
+        str_add(out, " to fetch");
+    }
     str_add_char(out, '\n');
     add_children(c, depth + 1, out);
 }
@@ -199,12 +206,14 @@ static void add_held(const struct json_t *x, struct str *out)
     const struct json_t *held = json_get_object(x, "image_held"),
                         *sums = json_get_object(x, "sums");
     bool is_held = strcmp(show_text(held, "state"), "held") == 0;
+    if (is_held && !is(held, "is_of_repository")) {
+        str_add(out,
+                "\nmanifest   held under another name only\na pull     asks the upstream whether "
+                "this repository has it\n");
+        return;
+    }
     str_format(out, "\nmanifest   %s%s%s\n", show_text(held, "state"), is_held ? ", " : "",
                is_held ? show_text(held, "media_type") : "");
-    if (is_held && !is(held, "is_of_repository"))
-        str_add(
-            out,
-            "           under another name: the origin is asked first whether this one has it\n");
     add_children(held, 1, out);
     if (!is_held) {
         str_add(out,
@@ -214,7 +223,8 @@ static void add_held(const struct json_t *x, struct str *out)
     str_format(out, "held       %" PRId64 " of %" PRId64 ", ", show_number(sums, "held"),
                show_number(sums, "held") + show_number(sums, "missing"));
     show_bytes(out, show_number(sums, "held_bytes"));
-    str_add(out, "\na pull     of all of it would fetch ");
+    str_format(out, "\na pull     of all of it would fetch %s",
+               is(x, "is_cut") ? "more than " : "");
     show_bytes(out, show_number(sums, "missing_bytes"));
     str_add_char(out, '\n');
 }
@@ -233,9 +243,13 @@ static int show(const struct str *body, bool is_json, struct error *e)
     } else {
         str_format(&out, "mode       %s\n", show_text(x, "mode"));
         add_registry(x, &out);
-        add_sources(x, &out);
-        add_tag(x, &out);
-        add_held(x, &out);
+        if (is(x, "is_allowed")) {
+            add_sources(x, &out);
+            add_tag(x, &out);
+            add_held(x, &out);
+        } else {
+            str_add(&out, "a pull     is refused, whatever is held\n");
+        }
     }
     return fputs(str_text(&out), stdout) < 0 ? error_errno(e, "print") : 0;
 }

@@ -36,6 +36,12 @@ void show_duration(struct str *out, int64_t ms)
         str_format(out, "%" PRId64 "%s", rest / units[i + 1].ms, units[i + 1].name);
 }
 
+void show_foreign(struct str *out, const char *text)
+{
+    for (; *text; text++)
+        str_add_char(out, *text >= ' ' && *text <= '~' ? *text : '?');
+}
+
 int64_t show_number(const struct json_t *of, const char *key)
 {
     int64_t n = 0;

@@ -12,6 +12,8 @@ struct str;
 void show_bytes(struct str *out, int64_t bytes);
 /* "3d4h", "3m12s", "250ms": the two largest units. */
 void show_duration(struct str *out, int64_t ms);
+/* A stranger's word: what could move a terminal's cursor, or is not ASCII, becomes '?'. */
+void show_foreign(struct str *out, const char *text);
 /* Of an object's key: 0, and "-", where it says nothing. Borrowed from the document. */
 int64_t show_number(const struct json_t *of, const char *key);
 const char *show_text(const struct json_t *of, const char *key);

@@ -4,7 +4,9 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <uthash.h>
 
+#include "base/alloc.h"
 #include "base/auto.h"
 #include "base/clock.h"
 #include "base/error.h"
@@ -20,12 +22,29 @@
 #include "oci/reference.h"
 #include "upstream/upstream.h"
 
-enum { DEPTH_MAX = 4 }; /* of indexes within indexes that are looked into */
+enum {
+    DEPTH_MAX = 4,      /* of indexes within indexes that are looked into */
+    ENTRIES_MAX = 10000 /* descriptors that are told of */
+};
 
 /* What of an image is here. */
 struct sums {
     int64_t held_bytes, missing_bytes; /* of blobs; what is partly here counts in both */
     int64_t held, missing;             /* manifests and blobs */
+};
+
+struct seen {
+    UT_hash_handle hh;
+    struct digest digest;
+};
+
+/* Through an image. A digest that it names more than once counts once, and is looked into once. */
+struct walk {
+    const struct explain_request *request;
+    const struct upstream *upstream;
+    struct seen *seen;
+    size_t entries;
+    struct sums total;
 };
 
 /* --- who -------------------------------------------------------------------------------------- */
@@ -57,12 +76,13 @@ static void add_ways(const struct upstream *u, const struct upstreams *all, cons
     json_write_close(out, ']');
 }
 
-static void add_verdict(const struct upstream *u, const char *repository, struct str *out)
+static bool add_verdict(const struct upstream *u, const char *repository, struct str *out)
 {
     const char *rule = "";
     bool is_allowed = upstream_allows(u, repository, &rule);
     json_write_bool(out, "is_allowed", is_allowed);
     json_write_text(out, "allowed_by", rule[0] ? rule : NULL);
+    return is_allowed;
 }
 
 static void add_source(const struct survey_source *s, struct str *out)
@@ -163,12 +183,55 @@ static const char *kind_name(enum child_kind kind)
     return names[kind];
 }
 
-/* One descriptor; the bytes of it that are here. */
-static int add_state(const struct explain_request *r, const struct digest *d, int64_t size_bytes,
-                     struct sums *sums, struct str *out, struct error *e)
+static bool is_new(struct walk *w, const struct digest *d)
+{
+    struct seen *one;
+    HASH_FIND(hh, w->seen, d, sizeof *d, one);
+    if (one)
+        return false;
+    one = alloc_zero(sizeof *one);
+    one->digest = *d;
+    HASH_ADD(hh, w->seen, digest, sizeof *d, one);
+    return true;
+}
+
+static void forget_seen(struct walk *w)
+{
+    struct seen *one = w->seen, *next;
+    HASH_CLEAR(hh, w->seen); /* the table only: its entries are still one after the other */
+    for (; one; one = next) {
+        next = one->hh.next;
+        free(one);
+    }
+}
+
+static void sums_add(struct sums *s, const struct sums *more)
+{
+    s->held += more->held;
+    s->missing += more->missing;
+    s->held_bytes += more->held_bytes;
+    s->missing_bytes += more->missing_bytes;
+}
+
+/* Would it be served under this name without asking? What it names is told to nobody else. */
+static int is_own(const struct walk *w, const struct digest *d, struct error *e)
+{
+    const struct reference *i = w->request->image;
+    int64_t size;
+    bool is_proven = false;
+    int found = w->request->reader ? index_find_hold(w->request->reader, i->registry, i->repository,
+                                                     d, &size, &is_proven, e)
+                                   : 0;
+    return found == 1 ? is_proven || !upstream_has_credentials(w->upstream) : found;
+}
+
+/* One descriptor: 1 held, 0, -1. */
+static int add_state(struct walk *w, const struct digest *d, int64_t size_bytes, struct sums *own,
+                     struct str *out, struct error *e)
 {
     char text[DIGEST_TEXT_MAX];
     uint64_t size = 0;
+    const struct explain_request *r = w->request;
     int found = r->reader ? index_find_blob(r->reader, d, &size, e) : 0;
     if (found < 0)
         return -1;
@@ -177,91 +240,108 @@ static int add_state(const struct explain_request *r, const struct digest *d, in
     json_write_known(out, "size", found ? (int64_t)size : size_bytes, found || size_bytes >= 0);
     json_write_text(out, "state", found ? "held" : present > 0 ? "partial" : "missing");
     json_write_number(out, "present", present);
-    sums->held += found;
-    sums->missing += !found;
-    sums->held_bytes += present;
-    if (!found && size_bytes > present)
-        sums->missing_bytes += size_bytes - present;
+    *own =
+        (struct sums){.held = found,
+                      .missing = !found,
+                      .held_bytes = present,
+                      .missing_bytes = !found && size_bytes > present ? size_bytes - present : 0};
     return found;
 }
 
-static int add_manifest(const struct explain_request *r, const struct digest *d, unsigned depth,
-                        struct sums *sums, struct str *out, struct error *e);
+static int add_manifest(struct walk *w, const struct digest *d, unsigned depth, struct sums *own,
+                        struct str *out, struct error *e);
 
-static int add_child(const struct explain_request *r, const struct child *c, unsigned depth,
-                     struct sums *sums, struct str *out, struct error *e)
+/* A child, and what it names. own: all of that, whoever else names it too. */
+static int add_child(struct walk *w, const struct child *c, unsigned depth, struct sums *own,
+                     struct str *out, struct error *e)
 {
-    struct sums own = {0};
+    bool is_first = is_new(w, &c->digest);
     json_write_open(out, NULL, '{');
     json_write_text(out, "kind", kind_name(c->kind));
     json_write_text(out, "platform", c->platform[0] ? c->platform : NULL);
-    int found = add_state(r, &c->digest, c->size_bytes, &own, out, e);
-    if (found == 1 && c->kind == CHILD_MANIFEST && depth < DEPTH_MAX)
-        found = add_manifest(r, &c->digest, depth + 1, &own, out, e);
+    int found = add_state(w, &c->digest, c->size_bytes, own, out, e);
+    if (is_first)
+        sums_add(&w->total, own);
+    if (found == 1 && is_first && c->kind == CHILD_MANIFEST && depth < DEPTH_MAX) {
+        found = is_own(w, &c->digest, e);
+        if (found == 1)
+            found = add_manifest(w, &c->digest, depth + 1, own, out, e);
+    }
     if (c->kind == CHILD_MANIFEST) {
-        json_write_number(out, "held_bytes", own.held_bytes);
-        json_write_number(out, "missing_bytes", own.missing_bytes);
+        json_write_number(out, "held_bytes", own->held_bytes);
+        json_write_number(out, "missing_bytes", own->missing_bytes);
     }
     json_write_close(out, '}');
-    sums->held += own.held;
-    sums->missing += own.missing;
-    sums->held_bytes += own.held_bytes;
-    sums->missing_bytes += own.missing_bytes;
     return found < 0 ? -1 : 0;
 }
 
-/* The type and the children of a manifest that is held. */
-static int add_manifest(const struct explain_request *r, const struct digest *d, unsigned depth,
-                        struct sums *sums, struct str *out, struct error *e)
+/* The type and the children of a manifest that is held; own grows by them. */
+static int add_manifest(struct walk *w, const struct digest *d, unsigned depth, struct sums *own,
+                        struct str *out, struct error *e)
 {
     auto_unref(content) struct content *c = NULL;
     struct manifest m;
     struct error ignored;
     struct index_manifest row = {0};
     int result = 0;
-    if (index_find_manifest(r->reader, d, &row, e) < 0)
+    if (index_find_manifest(w->request->reader, d, &row, e) < 0)
         return -1;
-    if (!row.media_type[0] || content_open(r->store, d, row.media_type, &c, &ignored) != 1 ||
+    if (!row.media_type[0] ||
+        content_open(w->request->store, d, row.media_type, &c, &ignored) != 1 ||
         manifest_parse(row.media_type, c->bytes, (size_t)c->size_bytes, &m, &ignored) < 0)
         return 0; /* no manifest after all: its state says what there is to say */
     json_write_text(out, "media_type", m.media_type);
     json_write_open(out, "children", '[');
-    for (size_t i = 0; i < m.child_count && result == 0; i++)
-        if (m.children[i].kind != CHILD_SUBJECT)
-            result = add_child(r, &m.children[i], depth, sums, out, e);
+    for (size_t i = 0; i < m.child_count && result == 0 && w->entries < ENTRIES_MAX; i++) {
+        struct sums of_child;
+        if (m.children[i].kind == CHILD_SUBJECT)
+            continue;
+        w->entries++;
+        result = add_child(w, &m.children[i], depth, &of_child, out, e);
+        if (result == 0)
+            sums_add(own, &of_child);
+    }
     json_write_close(out, ']');
     manifest_fini(&m);
     return result;
 }
 
-static int add_held(const struct explain_request *r, const struct digest *d, bool is_known,
-                    struct str *out, struct error *e)
+/* d: NULL if it is not known which manifest the image is. */
+static int add_image(struct walk *w, const struct digest *d, struct str *out, struct error *e)
 {
-    struct sums sums = {0};
-    const struct reference *i = r->image;
-    int64_t size;
-    bool is_proven = false;
-    int found = 0, is_own = 0;
-    if (is_known && r->reader)
-        is_own = index_find_hold(r->reader, i->registry, i->repository, d, &size, &is_proven, e);
-    if (is_own < 0)
+    struct sums own = {0};
+    int is_here = 0, found = d ? is_own(w, d, e) : 0;
+    if (found < 0)
         return -1;
     json_write_open(out, "image_held", '{');
-    json_write_bool(out, "is_of_repository", is_own == 1);
-    if (is_known)
-        found = add_state(r, d, -1, &sums, out, e);
-    else
+    json_write_bool(out, "is_of_repository", found == 1);
+    if (!d) {
         json_write_text(out, "state", "missing");
-    if (found == 1)
-        found = add_manifest(r, d, 0, &sums, out, e);
+    } else {
+        is_here = add_state(w, d, -1, &own, out, e);
+        if (is_new(w, d))
+            sums_add(&w->total, &own);
+    }
+    if (is_here == 1 && found == 1)
+        is_here = add_manifest(w, d, 0, &own, out, e);
     json_write_close(out, '}');
+    return is_here < 0 ? -1 : 0;
+}
+
+static int add_held(const struct explain_request *r, const struct upstream *u,
+                    const struct digest *d, struct str *out, struct error *e)
+{
+    struct walk w = {.request = r, .upstream = u};
+    int result = add_image(&w, d, out, e);
+    json_write_bool(out, "is_cut", w.entries == ENTRIES_MAX);
     json_write_open(out, "sums", '{');
-    json_write_number(out, "held", sums.held);
-    json_write_number(out, "held_bytes", sums.held_bytes);
-    json_write_number(out, "missing", sums.missing);
-    json_write_number(out, "missing_bytes", sums.missing_bytes);
+    json_write_number(out, "held", w.total.held);
+    json_write_number(out, "held_bytes", w.total.held_bytes);
+    json_write_number(out, "missing", w.total.missing);
+    json_write_number(out, "missing_bytes", w.total.missing_bytes);
     json_write_close(out, '}');
-    return found < 0 ? -1 : 0;
+    forget_seen(&w);
+    return result;
 }
 
 /* --- all of it -------------------------------------------------------------------------------- */
@@ -279,11 +359,12 @@ static int add_known(const struct explain_request *r, const struct upstream *u, 
     struct digest d = i->digest;
     int is_known = d.algorithm != 0;
     add_ways(u, r->upstreams, i->repository, out);
-    add_verdict(u, i->repository, out);
+    if (!add_verdict(u, i->repository, out))
+        return 0; /* nobody is asked, nothing is served */
     add_sources(u, r->survey, out);
     if (!is_known)
         is_known = add_tag(r, u, &d, out, e);
-    return is_known < 0 ? -1 : add_held(r, &d, is_known == 1, out, e);
+    return is_known < 0 ? -1 : add_held(r, u, is_known == 1 ? &d : NULL, out, e);
 }
 
 int explain_write(const struct explain_request *r, struct str *out, struct error *e)

@@ -25,7 +25,8 @@ struct explain_request {
 };
 
 /* Appends one JSON object. 0, or -1 with the index's error. A registry that is not configured is an
- * answer too ("is_known": false). */
+ * answer too ("is_known": false), and a repository that may not be pulled ("is_allowed": false).
+ * What a manifest names is told where it would be served under that name without asking. */
 int explain_write(const struct explain_request *r, struct str *out, struct error *e);
 
 #endif

@@ -150,7 +150,8 @@ def test_explain_tells_the_rules_of_a_registry(start, fake, image, tmp_path):
     data, more = tmp_path / "data", ("--config", config)
     assert explained(data, "demo", *more)["allowed_by"] == "library/*"
     denied = explained(data, "owner/miner", *more)
-    assert (denied["is_allowed"], denied["allowed_by"]) == (False, "*/miner")
+    assert (denied["is_allowed"], denied["allowed_by"], denied.get("sources")) == (False, "*/miner", None)
+    assert "a pull     is refused" in command("explain", "--data", data, *more, "owner/miner")
     assert (explained(data, "owner/other", *more)["is_allowed"]) is False
     fixed = explained(data, "demo:1.2", *more)
     assert fixed["tag"]["is_immutable"] and fixed["tag"]["ttl_ms"] == 300_000
@@ -163,12 +164,56 @@ def test_explain_tells_the_rules_of_a_registry(start, fake, image, tmp_path):
 
 
 def test_explain_tells_that_content_is_held_for_another_name_only(start, fake, image, tmp_path):
+    """What that content names is not for whoever knows its digest."""
     mirror = start()
     pull(mirror, "library/demo", "latest", image)
     assert explained(tmp_path / "data", "demo")["image_held"]["is_of_repository"]
-    found = explained(tmp_path / "data", f"quay.io/o/r@{image.digest}")["image_held"]
-    assert (found["state"], found["is_of_repository"]) == ("held", False)
-    assert "under another name" in command("explain", "--data", tmp_path / "data", f"quay.io/o/r@{image.digest}")
+    name = f"quay.io/o/r@{image.digest}"
+
+    def check():
+        found = explained(tmp_path / "data", name)
+        assert (found["image_held"]["state"], found["image_held"]["is_of_repository"]) == ("held", False)
+        texts = json.dumps(found), command("explain", "--data", tmp_path / "data", name)
+        assert "under another name" in texts[1]
+        assert not [d for d in image.blobs for text in texts if d[:19] in text]
+
+    check()
+    mirror.stop()
+    check()
+
+
+def test_explain_tells_nothing_of_what_a_stranger_only_names(start, fake, image, known_to_upstream, tmp_path):
+    """An index in a repository of his own names a private image; that index is no proof that the image is his."""
+    fake.auth, fake.users, fake.private = "bearer", {"ann": SECRET}, {"library/demo", "his/own"}
+    mirror = known_to_upstream("ann", SECRET)
+    pull(mirror, "library/demo", "latest", image)
+    top = fake.add("his/own", images.Image(images.OCI_INDEX, {"schemaVersion": 2, "mediaType": images.OCI_INDEX,
+                                                              "manifests": [image.descriptor()]}, []), "latest")
+    mirror.manifest("his/own", "latest")
+    mirror.wait_hit(f"/v2/his/own/manifests/{top.digest}")
+    found = explained(tmp_path / "data", "his/own")["image_held"]
+    assert found["is_of_repository"] and [c["digest"] for c in found["children"]] == [image.digest]
+    assert "children" not in found["children"][0]
+
+
+def test_explain_counts_once_what_two_platforms_share(start, fake, tmp_path):
+    shared = images.random_bytes(200_000, "shared")
+    children = [(arch, images.image([shared, images.random_bytes(50_000, arch)], architecture=arch))
+                for arch in ("amd64", "arm64")]
+    top = fake.add("library/many", images.index(children), "latest")
+    mirror = start()
+    mirror.manifest("library/many", "latest")
+    for _, child in children:
+        mirror.manifest("library/many", child.digest)
+        mirror.wait_hit(f"/v2/library/many/manifests/{child.digest}")
+    mirror.wait_hit(f"/v2/library/many/manifests/{top.digest}")
+    found = explained(tmp_path / "data", "many")
+    blobs = {d: len(b) for _, child in children for d, b in child.blobs.items()}
+    of_each = [sum(map(len, child.blobs.values())) for _, child in children]
+    assert (found["sums"]["missing"], found["sums"]["missing_bytes"]) == (len(blobs), sum(blobs.values()))
+    assert [c["missing_bytes"] for c in found["image_held"]["children"]] == of_each
+    assert sum(of_each) > sum(blobs.values())
+    assert "linux/arm64, of all of it " in command("explain", "--data", tmp_path / "data", "many")
 
 
 def test_explain_looks_into_an_index(start, fake, tmp_path):
@@ -182,6 +227,16 @@ def test_explain_looks_into_an_index(start, fake, tmp_path):
     assert (held["platform"], held["state"], held["missing_bytes"]) == ("linux/amd64", "held", 0)
     assert (missing["platform"], missing["state"]) == ("linux/arm64", "missing")
     assert held["held_bytes"] == len(children[0][1].manifest) + sum(map(len, children[0][1].blobs.values()))
+
+
+def test_what_a_stranger_wrote_moves_no_cursor(start, fake, tmp_path):
+    child = images.image()
+    top = fake.add("library/odd", images.index([("\x1b[2J\nheld \u009b1m\x7f", child)]), "latest")
+    mirror = start()
+    mirror.manifest("library/odd", "latest")
+    mirror.wait_hit(f"/v2/library/odd/manifests/{top.digest}")
+    screen = command("explain", "--data", tmp_path / "data", "odd")
+    assert "linux/?[2J?held ??1m?\n" in screen and not set(screen) & set("\x1b\x7f\u009b")
 
 
 def test_explain_refuses_what_is_no_image(start, tmp_path):
