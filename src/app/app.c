@@ -109,7 +109,8 @@ static int start_fetcher(struct app *a, struct error *e)
 static void start_mirror(struct app *a)
 {
     const struct config *c = a->config;
-    struct mirror_options o = {.rules = {.tag_ttl_ms = c->tag_ttl_ms,
+    struct mirror_options o = {.upstreams = a->upstreams,
+                               .rules = {.tag_ttl_ms = c->tag_ttl_ms,
                                          .negative_ttl_ms = c->negative_ttl_ms,
                                          .retry_ms = RETRY_MS},
                                .ahead = {.is_on = strcmp(c->prefetch, "yes") == 0,

@@ -213,6 +213,20 @@ int index_find_hold(struct index_reader *r, const char *registry, const char *re
     return got;
 }
 
+int index_each_holder(struct index_reader *r, const struct digest *d,
+                      bool (*visit)(const char *registry, void *cls), void *cls, struct error *e)
+{
+    autoquery struct query q = query_start(&r->sql, SQL_EACH_HOLDER);
+    query_digest(&q, d);
+    int count = 0, got;
+    while ((got = query_step(&q, e)) > 0) {
+        count++;
+        if (!visit(query_get_text(&q, 0), cls))
+            break;
+    }
+    return got < 0 ? -1 : count;
+}
+
 int index_find_tag(struct index_reader *r, const char *registry, const char *repository,
                    const char *tag, struct index_tag *out, struct error *e)
 {

@@ -49,6 +49,11 @@ int index_find_manifest(struct index_reader *r, const struct digest *d, struct i
 int index_find_hold(struct index_reader *r, const char *registry, const char *repository,
                     const struct digest *d, int64_t *size_bytes, bool *is_proven, struct error *e);
 
+/* The registry of each repository that was seen to hold it, not only to name it; visit returns
+ * false to stop. Count or -1. */
+int index_each_holder(struct index_reader *r, const struct digest *d,
+                      bool (*visit)(const char *registry, void *cls), void *cls, struct error *e);
+
 struct index_tag {
     struct digest digest;
     int64_t checked_at; /* wall seconds when the upstream last confirmed it */

@@ -18,6 +18,7 @@
 #include "fetch/survey.h"
 #include "mirror/content.h"
 #include "mirror/freshness.h"
+#include "mirror/rights.h"
 #include "oci/manifest.h"
 #include "oci/reference.h"
 #include "upstream/upstream.h"
@@ -222,7 +223,9 @@ static int is_own(const struct walk *w, const struct digest *d, struct error *e)
     int found = w->request->reader ? index_find_hold(w->request->reader, i->registry, i->repository,
                                                      d, &size, &is_proven, e)
                                    : 0;
-    return found == 1 ? is_proven || !upstream_has_credentials(w->upstream) : found;
+    return found == 1 ? is_proven || !rights_want_proof(w->request->upstreams, w->request->reader,
+                                                        w->upstream, d)
+                      : found;
 }
 
 /* One descriptor: 1 held, 0, -1. */

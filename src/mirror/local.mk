@@ -8,3 +8,4 @@ tranship_sources += src/mirror/freshness.c src/mirror/freshness.h
 tranship_sources += src/mirror/known.c src/mirror/known.h
 tranship_sources += src/mirror/mirror.c src/mirror/mirror.h
 tranship_sources += src/mirror/question.c src/mirror/question.h
+tranship_sources += src/mirror/rights.c src/mirror/rights.h

@@ -22,6 +22,7 @@
 #include "mirror/flights.h"
 #include "mirror/known.h"
 #include "mirror/question.h"
+#include "mirror/rights.h"
 #include "upstream/upstream.h"
 
 enum { KEY_MAX = 1024 };
@@ -189,6 +190,21 @@ static bool was_missing_lately(struct mirror *m, const struct ask *a)
                     FRESH_MISSING;
 }
 
+/* What was found out about a digest that is only named is remembered, so that it is found out once.
+ */
+static bool may_have(struct mirror *m, struct index_reader *r, const struct ask *a, int64_t *size)
+{
+    const char *registry = a->upstream->registry;
+    bool is_guarded = upstreams_have_credentials(m->options.upstreams);
+    if (known_hold(m->known, r, registry, a->repository, &a->digest, is_guarded, size))
+        return true;
+    if (!is_guarded || rights_want_proof(m->options.upstreams, r, a->upstream, &a->digest) ||
+        !known_hold(m->known, r, registry, a->repository, &a->digest, false, size))
+        return false;
+    known_put_hold(m->known, registry, a->repository, &a->digest, *size, false);
+    return true;
+}
+
 static struct answer *ask_digest(struct mirror *m, struct index_reader *r, const struct ask *a,
                                  uint64_t ended, bool *joined)
 {
@@ -198,8 +214,7 @@ static struct answer *ask_digest(struct mirror *m, struct index_reader *r, const
     if (!is_manifest && !a->is_head)
         ahead_asked(m->ahead, &a->digest);
     auto_unref(content) struct content *c = known_content(m->known, r, &a->digest, is_manifest);
-    bool holds = known_hold(m->known, r, a->upstream->registry, a->repository, &a->digest,
-                            upstream_has_credentials(a->upstream), &size);
+    bool holds = may_have(m, r, a, &size);
     if (c && holds)
         return content_answer(m, take(c), CACHE_HIT, 0);
     if (m->options.rules.mode == MODE_OFFLINE)

@@ -26,8 +26,10 @@ struct store;
 struct str;
 struct survey_request;
 struct upstream;
+struct upstreams;
 
 struct mirror_options {
+    const struct upstreams *upstreams; /* all that are configured */
     struct freshness_rules rules;
     struct ahead_options ahead;
     size_t memory_bytes; /* of small objects and what is known of names */

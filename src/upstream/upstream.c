@@ -415,6 +415,15 @@ bool upstream_has_credentials(const struct upstream *u)
     return false;
 }
 
+bool upstreams_have_credentials(const struct upstreams *u)
+{
+    const struct table *t = table_of(u);
+    for (size_t i = 0; i < t->count; i++)
+        if (upstream_has_credentials(t->all[i]))
+            return true;
+    return false;
+}
+
 static const char *matching(char *const *globs, const char *text)
 {
     for (; globs && *globs; globs++)

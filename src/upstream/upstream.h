@@ -112,6 +112,7 @@ struct upstream *upstreams_at(const struct upstreams *u, size_t i); /* NULL past
 struct source *upstream_origin(const struct upstream *u);
 /* Is what it gives perhaps not for everybody: does any of its sources know us by name? */
 bool upstream_has_credentials(const struct upstream *u);
+bool upstreams_have_credentials(const struct upstreams *u); /* any of those now in the table */
 /* May that repository be served? A matching deny refuses; with an allow list one of its globs must
  * match. '*' spans slashes. *rule: the glob that decided ("" if none of the allow list matched). */
 bool upstream_allows(const struct upstream *u, const char *repository, const char **rule);

@@ -96,6 +96,7 @@ def corporate(tmp_path, fake):
         begun.append(Tranship(tmp_path / "data", None, {"config": config, "negative-ttl": "0s", "tag-ttl": "0s", **options}))
         return begun[-1].ready()
 
+    begin.public = public
     yield begin
     for one in begun:
         one.stop()
@@ -139,6 +140,44 @@ def test_nothing_private_is_given_under_another_name_by_any_way(fake, corporate,
             assert ask(mirror, base, "team/private", what, **how).body == data
         assert ask(mirror, base, "team/private", "manifests/v1", **how).body == image.manifest
         assert b'"v1"' in ask(mirror, base, "team/private", "tags/list", **how).body
+
+
+def test_a_stranger_at_an_open_registry_opens_nothing_by_naming_it(fake, corporate):
+    """Whoever can push anywhere can write the digests of private layers into a manifest."""
+    image = fake.add("team/private", images.image([SECRET, b"small secret"]), "v1")
+    mirror = corporate()
+    open_registry = corporate.public
+    thief = open_registry.add("evil/open", images.Image(image.media_type, json.loads(image.manifest) | {"annotations": {"a": "b"}}, []), "v1")
+    pulled = {digest: data for digest, data in image.blobs.items() if data != b"small secret"}
+    assert mirror.manifest("team/private", "v1").body == image.manifest
+    for digest, data in pulled.items():
+        assert mirror.blob("team/private", digest).body == data
+        mirror.wait_hit(f"/v2/team/private/blobs/{digest}")
+    assert mirror.manifest("public.example/evil/open", "v1").body == thief.manifest
+    mirror.wait_hit(f"/v2/public.example/evil/open/manifests/{thief.digest}")
+    for mode in ("online", "prefer-cache", "offline"):
+        one = corporate(mode=mode)
+        for digest, data in pulled.items():
+            for method, headers in (("GET", {}), ("HEAD", {}), ("GET", {"Range": "bytes=0-9"})):
+                with one.wire() as client:
+                    reply = client.exchange(f"/v2/public.example/evil/open/blobs/{digest}", method, headers=headers)
+                assert reply.status == 404 and data[:10] not in reply.body, (digest, method, reply)
+
+
+def test_what_an_open_registry_gave_is_open_to_all_that_name_it(fake, corporate):
+    """A shared base layer costs no question, although another registry is known by a credential."""
+    mirror = corporate()
+    open_registry = corporate.public
+    one = open_registry.add("a/one", images.image([SECRET, b"one"]), "v1")
+    two = open_registry.add("a/two", images.image([SECRET, b"two"]), "v1")
+    shared = next(d for d, b in one.blobs.items() if b is SECRET)
+    assert mirror.blob("public.example/a/one", shared).body == SECRET
+    mirror.wait_hit(f"/v2/public.example/a/one/blobs/{shared}")
+    assert mirror.manifest("public.example/a/two", "v1").body == two.manifest
+    open_registry.forget()
+    for _ in range(2):
+        assert mirror.blob("public.example/a/two", shared).body == SECRET
+    assert not open_registry.asked()
 
 
 def test_what_the_upstream_no_longer_gives_us_is_no_longer_given_by_tag(fake, corporate):
