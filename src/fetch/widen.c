@@ -14,6 +14,7 @@
 
 enum {
     LOOK_MS = 100,          /* how often another lane is thought of */
+    TRIAL_LOOKS = 3,        /* a lane that gives has so long to make the whole faster */
     WORTH_MS = 500,         /* of time that is left at the present rate */
     SINGLE_MS = 10 * 60000, /* a source that refused a lane is asked for no other */
 };
@@ -76,6 +77,8 @@ static void remove_lane(struct fill *p, size_t i)
 {
     struct lanes *all = &p->lanes;
     struct lane *l = all->all[i];
+    if (all->newest == l)
+        all->newest = NULL;
     all->received += lane_received(l);
     all->count--;
     all->all[i] = all->all[all->count];
@@ -117,7 +120,7 @@ static bool has_room(const struct fill *p)
            !flow_is_passing(p->flow); /* what passes comes in order, so from one transfer */
 }
 
-static void start_lane(struct fill *p, struct source *s, uint64_t first, uint64_t end)
+static struct lane *start_lane(struct fill *p, struct source *s, uint64_t first, uint64_t end)
 {
     const struct lane_request r = {.source = s,
                                    .source_index = (int)(s - p->upstream->sources),
@@ -131,24 +134,24 @@ static void start_lane(struct fill *p, struct source *s, uint64_t first, uint64_
                                    .cls = p};
     struct lane *l = lane_start(p->fetcher, &r);
     if (!l)
-        return;
+        return NULL;
     metric_add(upstream_lanes_total, 1);
     struct lanes *all = &p->lanes;
     plan_add(&p->plan, lane_part(l));
     all->all[all->count] = l;
     all->seen[all->count] = 0;
     all->moved_ms[all->count++] = clock_mono_ms();
+    return l;
 }
 
-static bool add_lane(struct fill *p, uint32_t without)
+static struct lane *add_lane(struct fill *p, uint32_t without)
 {
     uint64_t first, end;
-    size_t before = p->lanes.count;
     unsigned most = fetcher_get_options(p->fetcher)->max_per_source;
     struct source *s = source_for_lane(p, most, false, without);
     if (s && has_room(p) && plan_next(&p->plan, widen_least(p), &first, &end))
-        start_lane(p, s, first, end);
-    return p->lanes.count > before;
+        return start_lane(p, s, first, end);
+    return NULL;
 }
 
 /* --- ten times a second ----------------------------------------------------------------------- */
@@ -202,8 +205,36 @@ static void measure(struct fill *p, int64_t now_ms)
                     : 0;
     all->rated = received;
     all->rated_ms = now_ms;
-    if (all->count > 0 && ++all->age == 3 && all->rate < all->rate_before / 10 * 11)
+}
+
+static void drop_lane(struct fill *p, struct lane *l)
+{
+    size_t i = 0;
+    while (p->lanes.all[i] != l)
+        i++;
+    remove_lane(p, i);
+    lane_cancel(l);
+}
+
+/* The newest lane is on trial until it made the whole faster by a tenth. If it does not, the line
+ * is full: the lane goes, for what comes out of order is hashed late. One that gives nothing yet
+ * says nothing of the line, and others need not wait for it. */
+static void judge(struct fill *p)
+{
+    struct lanes *all = &p->lanes;
+    if (!all->newest)
+        return;
+    bool gives = lane_received(all->newest) > 0;
+    all->trial = gives == all->gives ? all->trial + 1 : 1;
+    all->gives = gives;
+    if (gives && all->rate >= all->rate_before / 10 * 11) {
+        all->newest = NULL;
+    } else if (all->trial >= TRIAL_LOOKS && gives) {
         all->is_full = true;
+        drop_lane(p, all->newest);
+    } else if (all->trial >= TRIAL_LOOKS) {
+        all->newest = NULL;
+    }
 }
 
 static bool is_worth_a_lane(const struct fill *p)
@@ -220,13 +251,15 @@ static void look(struct timer *t)
     struct fill *p = (struct fill *)((char *)t - offsetof(struct fill, lanes.look));
     int64_t now_ms = clock_mono_ms();
     measure(p, now_ms);
+    judge(p);
     drop_stalled(p, now_ms);
     if (fetcher_get_options(p->fetcher)->max_per_source > 1)
         steer(p);
-    if (is_worth_a_lane(p) && (p->lanes.count == 0 || p->lanes.age >= 1) &&
-        add_lane(p, silent(p))) {
+    if (is_worth_a_lane(p) && !p->lanes.newest) {
         p->lanes.rate_before = p->lanes.rate;
-        p->lanes.age = 0;
+        p->lanes.newest = add_lane(p, silent(p));
+        p->lanes.trial = 0;
+        p->lanes.gives = false;
     }
     fetcher_set_timer(p->fetcher, t, LOOK_MS);
 }

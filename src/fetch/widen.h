@@ -22,8 +22,10 @@ struct lanes {
     struct timer look;
     uint64_t received;                   /* by those that are over */
     uint64_t rated;                      /* received by all at the last look */
-    int64_t rated_ms, rate, rate_before; /* bytes a second now, and before the last lane came */
-    unsigned age;                        /* looks since then */
+    int64_t rated_ms, rate, rate_before; /* bytes a second now, and before the newest lane came */
+    struct lane *newest;                 /* on trial */
+    unsigned trial;                      /* looks at it since it came, or since it gives */
+    bool gives;                          /* at the last look */
     unsigned owed;                       /* lanes that are done and could go on elsewhere */
     bool is_full;                        /* the last lane was of no use: the line is full */
     uint32_t single;                     /* bits of the sources that will have one transfer only */
