@@ -2,6 +2,7 @@ tranship_sources += src/fetch/authorize.c src/fetch/authorize.h
 tranship_sources += src/fetch/exchange.c src/fetch/exchange.h
 tranship_sources += src/fetch/fetcher.c src/fetch/fetcher.h
 tranship_sources += src/fetch/fill.c src/fetch/fill.h
+tranship_sources += src/fetch/head.c src/fetch/head.h
 tranship_sources += src/fetch/lane.c src/fetch/lane.h
 tranship_sources += src/fetch/listing.c src/fetch/listing.h
 tranship_sources += src/fetch/plan.c src/fetch/plan.h

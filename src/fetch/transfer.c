@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -41,7 +40,7 @@ struct transfer {
     struct head head;
     struct error error;
     const char *proxy; /* NULL: none */
-    bool is_running, is_chunked, has_head, has_failed;
+    bool is_running, has_head, has_failed;
     size_t header_bytes;
     uint64_t received;
     int64_t began_ms, progress_ms;
@@ -51,88 +50,6 @@ struct transfer {
 static void end(struct transfer *t, const struct error *why);
 
 /* --- headers ---------------------------------------------------------------------------------- */
-
-static void copy_value(struct slice value, char *out, size_t room)
-{
-    if (!slice_copy(value, out, room))
-        out[0] = 0;
-}
-
-static int read_retry_after(struct slice value)
-{
-    uint64_t seconds;
-    char text[64];
-    if (slice_u64(value, 86400 * 7, &seconds))
-        return (int)seconds;
-    if (!slice_copy(value, text, sizeof text))
-        return 0;
-    time_t at = curl_getdate(text, NULL);
-    int64_t in = at < 0 ? 0 : (int64_t)at - clock_wall_s();
-    return in > 0 && in < 86400 * 7 ? (int)in : 0;
-}
-
-static int64_t read_rate(struct slice value)
-{
-    struct slice number = value, window;
-    uint64_t n;
-    slice_cut(value, ';', &number, &window);
-    return slice_u64(slice_trim(number), INT64_MAX, &n) ? (int64_t)n : -1;
-}
-
-/* Two lengths that differ: nobody can tell where the body ends (RFC 9112 section 6.3). */
-static bool read_length(struct transfer *t, struct slice value)
-{
-    uint64_t n;
-    if (slice_u64(value, INT64_MAX, &n) &&
-        (t->head.content_length < 0 || t->head.content_length == (int64_t)n)) {
-        t->head.content_length = (int64_t)n;
-        return true;
-    }
-    t->has_failed = true;
-    error_set(&t->error, ERR_UPSTREAM, "%s states a length that makes no sense", t->shown);
-    return false;
-}
-
-static bool read_header(struct transfer *t, struct slice name, struct slice value)
-{
-    struct head *h = &t->head;
-    if (slice_equals_nocase(name, "content-length"))
-        return read_length(t, value);
-    if (slice_equals_nocase(name, "transfer-encoding")) {
-        t->is_chunked = true;
-    } else if (slice_equals_nocase(name, "content-type")) {
-        copy_value(value, h->content_type, sizeof h->content_type);
-    } else if (slice_equals_nocase(name, "content-encoding")) {
-        copy_value(value, h->content_encoding, sizeof h->content_encoding);
-    } else if (slice_equals_nocase(name, "docker-content-digest")) {
-        copy_value(value, h->digest, sizeof h->digest);
-    } else if (slice_equals_nocase(name, "location")) {
-        copy_value(value, h->location, sizeof h->location);
-    } else if (slice_equals_nocase(name, "link")) {
-        copy_value(value, h->link, sizeof h->link);
-    } else if (slice_equals_nocase(name, "content-range")) {
-        h->has_content_range = range_parse_content(value, &h->content_range);
-    } else if (slice_equals_nocase(name, "accept-ranges")) {
-        h->accepts_ranges = slice_equals_nocase(value, "bytes");
-    } else if (slice_equals_nocase(name, "retry-after")) {
-        h->retry_after_s = read_retry_after(value);
-    } else if (slice_equals_nocase(name, "ratelimit-limit")) {
-        h->rate_limit = read_rate(value);
-    } else if (slice_equals_nocase(name, "ratelimit-remaining")) {
-        h->rate_remaining = read_rate(value);
-    } else if (slice_equals_nocase(name, "www-authenticate")) {
-        challenge_read(value, &h->challenge);
-    }
-    return true;
-}
-
-static void reset_head(struct transfer *t)
-{
-    struct head *h = &t->head;
-    memset(h, 0, sizeof *h);
-    h->content_length = h->rate_limit = h->rate_remaining = -1;
-    t->is_chunked = false;
-}
 
 static void measure(struct transfer *t)
 {
@@ -151,11 +68,10 @@ static bool head_complete(struct transfer *t)
     curl_easy_getinfo(t->easy, CURLINFO_PRIMARY_IP, &ip);
     t->head.status = (int)status;
     if (ip && !t->proxy)
-        copy_value(slice_of(ip), t->head.primary_ip, sizeof t->head.primary_ip);
+        slice_copy(slice_of(ip), t->head.primary_ip, sizeof t->head.primary_ip);
     if (status < 200)
         return true; /* 100 Continue and the like: the real one follows */
-    if (t->is_chunked)
-        t->head.content_length = -1; /* what ends the body is not what was stated */
+    head_end(&t->head);
     t->has_head = true;
     t->progress_ms = clock_mono_ms();
     measure(t);
@@ -167,27 +83,30 @@ static bool head_complete(struct transfer *t)
     return true;
 }
 
+static size_t refuse_head(struct transfer *t)
+{
+    t->has_failed = true;
+    error_prefix(&t->error, "%s", t->shown);
+    return 0;
+}
+
 static size_t on_header(char *at, size_t each, size_t count, void *cls)
 {
     struct transfer *t = cls;
     size_t length = each * count;
-    struct slice line = {at, length}, name, value;
+    struct slice line = {at, length};
     t->header_bytes += length;
     if (t->header_bytes > HEADERS_MAX_BYTES) {
-        t->has_failed = true;
-        error_set(&t->error, ERR_UPSTREAM, "%s sent more than %d bytes of headers", t->shown,
-                  HEADERS_MAX_BYTES);
-        return 0;
+        error_set(&t->error, ERR_UPSTREAM, "more than %d bytes of headers", HEADERS_MAX_BYTES);
+        return refuse_head(t);
     }
-    while (line.length > 0 &&
-           (line.at[line.length - 1] == '\n' || line.at[line.length - 1] == '\r'))
-        line.length--;
+    bool is_last = line.length == 0 || line.at[0] == '\r' || line.at[0] == '\n';
     if (slice_starts(line, "HTTP/") && !t->has_head)
-        reset_head(t);
-    else if (line.length == 0 && !t->has_head)
+        head_init(&t->head);
+    else if (is_last && !t->has_head)
         return head_complete(t) ? length : 0;
-    else if (!t->has_head && slice_cut(line, ':', &name, &value))
-        return read_header(t, name, slice_trim(value)) ? length : 0;
+    else if (!t->has_head && head_read_line(&t->head, line, &t->error) < 0)
+        return refuse_head(t);
     return length;
 }
 
@@ -429,7 +348,7 @@ static struct transfer *make(struct fetcher *f, const struct transfer_request *r
     t->easy = curl_easy_init();
     if (!t->easy)
         abort();
-    reset_head(t);
+    head_init(&t->head);
     prepare(t);
     /* The strings were the caller's. */
     t->request.url = t->request.accept = t->request.authorization = t->request.if_range =

@@ -8,33 +8,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "oci/challenge.h"
-#include "oci/range.h"
+#include "fetch/head.h"
 #include "upstream/upstream.h"
 
 struct error;
 struct fetcher;
 struct transfer;
-
-/* What an answer's headers say. Strings are "" when absent; too long ones are "" too. */
-struct head {
-    int status;
-    int64_t content_length; /* -1: not stated */
-    char content_type[256];
-    char content_encoding[64];
-    char digest[160]; /* Docker-Content-Digest */
-    char location[4096];
-    char link[2048];
-    struct content_range content_range; /* meaningful if has_content_range */
-    bool has_content_range;
-    bool accepts_ranges;
-    int retry_after_s;                  /* seconds, from a number or a date; 0: absent */
-    int64_t rate_limit, rate_remaining; /* -1: not stated */
-    struct challenge challenge;
-    char primary_ip[64];   /* the address really connected to ("" through a proxy) */
-    int64_t connect_ms;    /* TCP and TLS; 0: the connection was there already */
-    int64_t first_byte_ms; /* from when it began to these headers */
-};
 
 struct transfer_request {
     const char *url;
