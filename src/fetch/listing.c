@@ -11,6 +11,7 @@
 #include "base/str.h"
 #include "fetch/fetcher.h"
 #include "fetch/race.h"
+#include "fetch/redirect.h"
 #include "fetch/transfer.h"
 #include "upstream/upstream.h"
 
@@ -71,29 +72,6 @@ static int add_items(struct listing *l, struct error *e)
     return 0;
 }
 
-/* The path of `<…>; rel="next"`, if it stays on its source. Owned by the caller. */
-static char *next_path(const struct listing *l, const char *link)
-{
-    struct slice before, target, rest;
-    struct url_origin ours, theirs;
-    if (!slice_cut(slice_of(link), '<', &before, &rest) || !slice_cut(rest, '>', &target, &rest) ||
-        !strstr(link, "next"))
-        return NULL;
-    autofree char *url = slice_dup(target);
-    if (url[0] == '/')
-        return take(url);
-    if (!upstream_url_origin(url, &theirs)) {
-        /* Relative to the page: only a query can be meant. */
-        struct slice path = slice_of(l->path), tail;
-        slice_cut(path, '?', &path, &tail);
-        return url[0] == '?' ? alloc_format("%.*s%s", (int)path.length, path.at, url) : NULL;
-    }
-    if (!upstream_url_origin(l->source->url, &ours) || !upstream_same_origin(&ours, &theirs))
-        return NULL;
-    const char *path = strchr(strstr(url, "://") + 3, '/');
-    return path ? alloc_string(path) : NULL;
-}
-
 static void answered(void *cls, struct source *source, const struct head *head,
                      const struct str *body, const struct error *why)
 {
@@ -108,7 +86,7 @@ static void answered(void *cls, struct source *source, const struct head *head,
         end(l, &e);
         return;
     }
-    char *path = next_path(l, head->link);
+    char *path = redirect_next_page(source->url, l->path, head->link);
     if (!path || strcmp(path, l->path) == 0) {
         free(path);
         end(l, NULL);

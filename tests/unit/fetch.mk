@@ -6,3 +6,7 @@ unit_tests += test_race
 test_race_SOURCES = tests/unit/test_race.c tests/unit/scripted.h
 unit_tests += test_plan
 test_plan_SOURCES = tests/unit/test_plan.c
+unit_tests += test_head
+test_head_SOURCES = tests/unit/test_head.c
+unit_tests += test_redirect
+test_redirect_SOURCES = tests/unit/test_redirect.c
