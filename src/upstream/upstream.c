@@ -93,6 +93,20 @@ void upstreams_free(struct upstreams *u)
     free(u);
 }
 
+/* 0177.1, 0x7f000001 or 2130706433: libcurl dials 127.0.0.1, others look for a name. */
+static bool is_odd_number(const char *host)
+{
+    unsigned char plain[4];
+    struct slice before, last = slice_of(host);
+    if (slice_ends(last, "."))
+        last.length--;
+    slice_cut_last(last, '.', &before, &last);
+    bool is_hex = slice_starts(last, "0x");
+    size_t digits = strspn(last.at, is_hex ? "0123456789abcdefx" : "0123456789");
+    return last.length > 0 && digits >= last.length && !strchr(host, ':') &&
+           inet_pton(AF_INET, host, plain) != 1;
+}
+
 bool upstream_url_origin(const char *url, struct url_origin *out)
 {
     struct slice rest = slice_of(url), authority, host, port;
@@ -130,6 +144,8 @@ bool upstream_url_origin(const char *url, struct url_origin *out)
         return false;
     for (char *c = o.host; *c; c++)
         *c = (char)tolower((unsigned char)*c);
+    if (is_odd_number(o.host))
+        return false;
     *out = o;
     return true;
 }

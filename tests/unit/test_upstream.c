@@ -29,16 +29,31 @@ static void an_origin_has_lower_case_and_a_default_port(void **state)
     assert_true(upstream_url_origin("http://[::1]:5000/x", &o));
     assert_string_equal(o.host, "::1");
     assert_int_equal(o.port, 5000);
+    assert_true(upstream_url_origin("http://[::ffff:1.2.3.4]/x", &o));
+    assert_string_equal(o.host, "::ffff:1.2.3.4");
+    assert_true(upstream_url_origin("http://1and1.example.0xy/", &o));
     assert_true(upstream_url_origin("http://h", &o));
     assert_int_equal(o.port, 80);
 }
 
 static void an_origin_is_refused_when_its_host_is_in_doubt(void **state)
 {
-    static const char *const bad[] = {
-        "ftp://h/",       "https://",   "https:///x",           "http://h:0",
-        "http://h:65536", "http://h:x", "https://user:pass@h/", "https://evil.example\\@h/",
-        "//h/",           "h:5000",     "https://a b/"};
+    static const char *const bad[] = {"ftp://h/",
+                                      "https://",
+                                      "https:///x",
+                                      "http://h:0",
+                                      "http://h:65536",
+                                      "http://h:x",
+                                      "https://user:pass@h/",
+                                      "https://evil.example\\@h/",
+                                      "//h/",
+                                      "h:5000",
+                                      "https://a b/",
+                                      "http://0177.0.0.1/",
+                                      "http://0x7f000001/",
+                                      "http://2130706433/",
+                                      "http://127.1/",
+                                      "http://127.0.0.1./"};
     struct url_origin o = {.port = 7};
     (void)state;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
