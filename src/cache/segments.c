@@ -3,13 +3,13 @@
 #include "cache/segments.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/auto.h"
 #include "base/str.h"
 
+#define HEAD "tranship-map 1 "
 enum { READ_MAX = 4096 };
 
 void segments_fini(struct segments *s)
@@ -140,29 +140,44 @@ bool segments_hole(const struct segments *s, uint64_t from, uint64_t size, uint6
 
 void segments_print(const struct segments *s, int64_t size, struct str *out)
 {
-    str_format(out, "tranship-map 1 %" PRId64 "\n", size);
+    str_format(out, HEAD "%" PRId64 "\n", size);
     for (size_t i = 0; i < s->count; i++)
         str_format(out, "%" PRIu64 " %" PRIu64 "\n", s->parts[i].first, s->parts[i].end);
 }
 
-static bool read_parts(const char *text, int64_t *size, struct segment *parts, size_t *count)
+/* "-1" or a number. */
+static bool read_size(struct slice text, int64_t *size)
 {
-    int used = 0;
-    if (sscanf(text, "tranship-map 1 %" SCNd64 "\n%n", size, &used) != 1 || used == 0)
+    uint64_t number = 0;
+    bool is_unknown = slice_equals(text, "-1");
+    if (!is_unknown && !slice_u64(text, INT64_MAX, &number))
         return false;
-    uint64_t last = 0;
-    for (*count = 0; text[used]; ++*count) {
+    *size = is_unknown ? -1 : (int64_t)number;
+    return true;
+}
+
+static bool read_part(struct slice line, uint64_t most, struct segment *out)
+{
+    struct slice first, end;
+    return slice_cut(line, ' ', &first, &end) && slice_u64(first, most, &out->first) &&
+           slice_u64(end, most, &out->end) && out->first < out->end;
+}
+
+static bool read_parts(struct slice text, int64_t *size, struct segment *parts, size_t *count)
+{
+    struct slice line;
+    size_t head = strlen(HEAD);
+    if (!slice_starts(text, HEAD) || !slice_cut(text, '\n', &line, &text) ||
+        !read_size(slice_sub(line, head, line.length), size))
+        return false;
+    uint64_t last = 0, most = *size < 0 ? INT64_MAX : (uint64_t)*size;
+    for (*count = 0; text.length > 0; ++*count) {
         struct segment s;
-        int more = 0;
-        if (*count == READ_MAX ||
-            sscanf(text + used, "%" SCNu64 " %" SCNu64 "\n%n", &s.first, &s.end, &more) != 2)
-            return false;
-        if (more == 0 || s.end <= s.first || s.first < last ||
-            (*size >= 0 && s.end > (uint64_t)*size))
+        if (*count == READ_MAX || !slice_cut(text, '\n', &line, &text) ||
+            !read_part(line, most, &s) || s.first < last)
             return false;
         last = s.end;
         parts[*count] = s;
-        used += more;
     }
     return *count > 0;
 }
@@ -171,7 +186,7 @@ bool segments_read(struct segments *s, const char *text, int64_t *size)
 {
     size_t count = 0;
     autofree struct segment *parts = alloc_array(READ_MAX, sizeof *parts);
-    if (!read_parts(text, size, parts, &count))
+    if (!read_parts(slice_of(text), size, parts, &count))
         return false;
     for (size_t i = 0; i < count; i++)
         segments_add(s, parts[i].first, parts[i].end);

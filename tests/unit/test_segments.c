@@ -149,6 +149,12 @@ static void a_map_that_makes_no_sense_is_refused_as_a_whole(void **state)
         "tranship-map 1 40\n0 10\n5 20\n",
         "tranship-map 1 40\n0 41\n",
         "tranship-map 1 40\n0 10\nrubbish\n",
+        "tranship-map 1 40\n0 10",
+        "tranship-map 1 40\n0  10\n",
+        "tranship-map 1 -7\n0 10\n",
+        "tranship-map 1 -1\n-20 -10\n",
+        "tranship-map 1 -1\n0 18446744073709551615\n",
+        "tranship-map 1 99999999999999999999\n0 10\n",
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct segments s = {0};
