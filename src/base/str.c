@@ -435,6 +435,8 @@ bool str_base64_decode(struct slice s, char *out, size_t out_bytes, size_t *leng
         if (i % 4 > 0)
             out[n++] = (char)(bits >> (6 - i % 4 * 2) & 0xFF);
     }
+    if (bits & ((1u << padding * 2) - 1))
+        return false; /* another spelling of the same */
     out[n] = '\0';
     *length = n;
     return true;

@@ -28,36 +28,13 @@ const char *credentials_server(const char *registry)
     return strcmp(registry, "docker.io") == 0 ? "https://index.docker.io/v1/" : registry;
 }
 
-static int sextet(char c)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const char *at = c ? strchr(digits, c) : NULL;
-    return at ? (int)(at - digits) : -1;
-}
-
 /* Owned, 0-terminated; NULL: not base64, or with a 0 inside. */
 static char *decode(const char *text)
 {
-    autostr struct str out = {0};
-    unsigned bits = 0, count = 0;
-    size_t length = strcspn(text, "=");
-    if (strlen(text) % 4 != 0 || strspn(text + length, "=") != strlen(text + length))
-        return NULL;
-    for (size_t i = 0; i < length; i++) {
-        int value = sextet(text[i]);
-        if (value < 0)
-            return NULL;
-        bits = bits << 6 | (unsigned)value;
-        count += 6;
-        if (count >= 8) {
-            count -= 8;
-            char byte = (char)(bits >> count & 0xff);
-            if (!byte)
-                return NULL;
-            str_add_char(&out, byte);
-        }
-    }
-    return str_take(&out);
+    size_t room = strlen(text) / 4 * 3 + 1, length = 0;
+    autofree char *out = alloc_zero(room);
+    bool is_text = str_base64_decode(slice_of(text), out, room, &length) && !memchr(out, 0, length);
+    return is_text ? take(out) : NULL;
 }
 
 /* "https://index.docker.io/v1/", "ghcr.io", "https://quay.io": the registry meant. */

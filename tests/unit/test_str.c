@@ -442,8 +442,8 @@ static void base64_is_decoded_and_nothing_else(void **state)
                 {"Zm9vYg==", "foob"},
                 {"bWU6c2VjcmV0OjE=", "me:secret:1"},
                 {"+/+/", "\xFB\xFF\xBF"}};
-    static const char *const bad[] = {
-        "Z", "Zg", "Zg=", "Z===", "====", "Zg==Zg==", "Zm9-", "Zm 9", "Zm9v\n"};
+    static const char *const bad[] = {"Z",    "Zg",   "Zg=",    "Z===", "====", "Zg==Zg==",
+                                      "Zm9-", "Zm 9", "Zm9v\n", "Zh==", "Zm9=", "dXNlcjpyaWdodE=="};
     char out[12];
     size_t length;
     (void)state;
