@@ -106,7 +106,7 @@ static int start_fetcher(struct app *a, struct error *e)
     return a->fetcher ? 0 : -1;
 }
 
-static void start_mirror(struct app *a)
+static int start_mirror(struct app *a, struct error *e)
 {
     const struct config *c = a->config;
     struct mirror_options o = {.upstreams = a->upstreams,
@@ -122,6 +122,7 @@ static void start_mirror(struct app *a)
         o.rules.retry_ms = c->tag_ttl_ms;
     freshness_mode_parse(c->mode, &o.rules.mode); /* one of the words: config.def says which */
     a->mirror = mirror_new(&o, a->store, a->ledger, a->fetcher);
+    return mirror_learn_imported(a->mirror, a->index, e);
 }
 
 static const char *text_or_null(const char *text)
@@ -317,9 +318,8 @@ static int start(struct app *a, struct mistakes *m, struct error *e)
     a->upstreams = world_build(a->config, true, m);
     if (!a->upstreams || log_start(e) < 0)
         return -1;
-    if (open_cache(a, e) < 0 || start_fetcher(a, e) < 0)
+    if (open_cache(a, e) < 0 || start_fetcher(a, e) < 0 || start_mirror(a, e) < 0)
         return -1;
-    start_mirror(a);
     if (start_server(a, e) < 0)
         return -1;
     const struct upstream *first = upstreams_default(a->upstreams);

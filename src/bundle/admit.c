@@ -14,6 +14,7 @@
 #include "bundle/contents.h"
 #include "bundle/select.h"
 #include "bundle/stage.h"
+#include "cache/imported.h"
 #include "cache/index.h"
 #include "cache/store.h"
 #include "oci/manifest.h"
@@ -110,7 +111,7 @@ static int put_repository(struct admission *a, const struct contents_repository 
         if (index_put_tag(a->x, r->registry, r->name, r->tags[i].name, &r->tags[i].digest, a->now_s,
                           e) < 0)
             return -1;
-    return 0;
+    return imported_put(a->x, r->registry, r->name, e);
 }
 
 static int put_rows(struct admission *a, struct error *e)

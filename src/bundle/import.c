@@ -131,17 +131,6 @@ static int admit(const struct intake *in, struct error *e)
     return got == 0 ? admit_here(in, e) : got < 0 ? -1 : 0;
 }
 
-static void note_unserved(const struct intake *in)
-{
-    const struct import_options *o = in->options;
-    for (size_t i = 0; o->serves && i < in->contents.repository_count; i++) {
-        const struct contents_repository *r = &in->contents.repositories[i];
-        if (!o->serves(r->registry, o->cls))
-            intake_note(in, "%s/%s is not served until the configuration names its registry",
-                        r->registry, r->name);
-    }
-}
-
 static int finish(struct intake *in, struct import_result *out, struct error *e)
 {
     struct import_result result;
@@ -155,7 +144,6 @@ static int finish(struct intake *in, struct import_result *out, struct error *e)
     }
     if (check_all(in, e) < 0 || (!in->options->is_dry_run && admit(in, e) < 0))
         return -1;
-    note_unserved(in);
     *out = result;
     return 0;
 }

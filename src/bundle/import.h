@@ -23,8 +23,6 @@ struct import_options {
     /* The mirror that runs on the data folder admits what was staged under that id. 1 done, 0 no
      * mirror runs, -1. NULL: there is no way to ask one. */
     int (*hand_over)(const char *id, void *cls, struct error *e);
-    /* Whether the mirror would serve that registry's name: if not, it is noted. NULL: it is. */
-    bool (*serves)(const char *registry, void *cls);
     /* What else there is to say, one line each; or NULL. */
     void (*note)(const char *line, void *cls);
     void *cls;

@@ -127,6 +127,11 @@ struct sql *index_writer(struct index *x)
     return &x->writer;
 }
 
+struct sql *index_reading(struct index_reader *r)
+{
+    return &r->sql;
+}
+
 void index_close(struct index *x)
 {
     if (!x)

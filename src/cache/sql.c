@@ -54,6 +54,8 @@ static const char *const migrations[] = {
     "CREATE INDEX tag_digest ON tag (digest);",
     /* 4: was used since the hand of evict.c came by; turn is the order in which blobs came. */
     "ALTER TABLE blob ADD COLUMN used INTEGER NOT NULL DEFAULT 0;",
+    /* 5: something of it came by an import. */
+    "ALTER TABLE repository ADD COLUMN is_imported INTEGER NOT NULL DEFAULT 0;",
 };
 #define SCHEMA_VERSION ((int64_t)(sizeof(migrations) / sizeof(migrations[0])))
 

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/str.h"
+#include "cache/imported.h"
 #include "cache/index.h"
 #include "cache/store.h"
 #include "cli/arguments.h"
@@ -50,8 +51,14 @@ static int ask_server(const char *data, const char *name, struct str *out, struc
     return got;
 }
 
-static int look_with(const struct config *c, const struct upstreams *u,
-                     const struct reference *image, struct str *out, struct error *e)
+static bool hold(const char *registry, void *cls)
+{
+    upstreams_hold(cls, registry);
+    return true;
+}
+
+static int look_with(const struct config *c, struct upstreams *u, const struct reference *image,
+                     struct str *out, struct error *e)
 {
     struct freshness_rules rules = {.tag_ttl_ms = c->tag_ttl_ms,
                                     .negative_ttl_ms = c->negative_ttl_ms};
@@ -61,6 +68,9 @@ static int look_with(const struct config *c, const struct upstreams *u,
     if (q.store)
         q.reader = index_reader_open_beside(q.store, e);
     /* What is not there yet holds nothing. */
+    struct error ignored;
+    if (q.reader)
+        imported_each_registry(q.reader, hold, u, &ignored);
     int result = q.reader || e->kind == ERR_NOT_FOUND ? explain_write(&q, out, e) : -1;
     if (q.reader)
         index_reader_close(q.reader);

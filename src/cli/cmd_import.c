@@ -45,11 +45,6 @@ static int ask_mirror(const char *id, void *cls, struct error *e)
     return got;
 }
 
-static bool is_configured(const char *registry, void *cls)
-{
-    return config_registry(cls, registry) != NULL;
-}
-
 static void print_result(const char *path, const struct import_result *r, bool is_dry_run)
 {
     printf("%s: %zu images, %zu blobs, of which %zu %s new (%.1f MB)\n", path, r->images, r->blobs,
@@ -95,7 +90,6 @@ static int run(const struct arguments *a, const struct wanted *w, char **paths, 
         return 2;
     o.data = c.data;
     o.hand_over = ask_mirror;
-    o.serves = is_configured;
     o.cls = &c;
     o.name = w->name ? &name : NULL;
     if (w->verify) /* an empty file is no key either, and must not pass for "not asked" */

@@ -56,8 +56,10 @@ static void add_ways(const struct upstream *u, const struct upstreams *all, cons
     autostr struct str way = {0};
     bool is_default = upstreams_default(all) == u;
     json_write_text(out, "rule",
-                    is_default ? "the default registry: its names need nothing in front"
-                               : "named in front, by ?ns= or by a virtual host");
+                    upstream_is_only_held(u)
+                        ? "it was imported and is not configured: only what is held is served"
+                    : is_default ? "the default registry: its names need nothing in front"
+                                 : "named in front, by ?ns= or by a virtual host");
     json_write_open(out, "ways", '[');
     if (is_default) {
         str_format(&way, "/v2/%s/", repository);
@@ -104,7 +106,10 @@ static void add_source(const struct survey_source *s, struct str *out)
 
 static void add_sources(const struct upstream *u, const struct survey *s, struct str *out)
 {
-    json_write_text(out, "tags_told_by", u->resolves_anywhere ? "any source" : "the origin");
+    json_write_text(out, "tags_told_by",
+                    upstream_is_only_held(u) ? "nobody"
+                    : u->resolves_anywhere   ? "any source"
+                                             : "the origin");
     json_write_bool(out, "is_running", s != NULL);
     json_write_open(out, "sources", '[');
     for (size_t i = 0; s && s->count > 0 && i < s->registries[0].source_count; i++)
@@ -147,6 +152,8 @@ static int add_tag(const struct explain_request *r, const struct upstream *u, st
         return -1;
     if (u->tag_ttl_ms >= 0)
         rules.tag_ttl_ms = u->tag_ttl_ms;
+    if (upstream_is_only_held(u))
+        rules.mode = MODE_OFFLINE;
     const struct freshness fresh = {.is_held = found == 1,
                                     .is_immutable = upstream_is_immutable_tag(u, i->tag),
                                     .checked_at_ms = tag.checked_at * 1000};

@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "cache/imported.h"
 #include "cache/index.h"
 #include "cache/ledger.h"
 #include "cache/store.h"
@@ -115,16 +116,31 @@ static struct answer *told_answer(const struct note *n, enum cache_outcome cache
     return at_once(a);
 }
 
-static struct answer *missing(const struct ask *a, bool is_offline)
+bool mirror_is_offline(const struct mirror *m)
+{
+    return m->options.rules.mode == MODE_OFFLINE;
+}
+
+/* There is nobody to ask. */
+static bool is_closed(const struct mirror *m, const struct ask *a)
+{
+    return mirror_is_offline(m) || upstream_is_only_held(a->upstream);
+}
+
+static struct answer *missing(const struct mirror *m, const struct ask *a)
 {
     enum error_kind kind = a->kind == ASK_BLOB       ? ERR_BLOB_UNKNOWN
                            : a->kind == ASK_MANIFEST ? ERR_MANIFEST_UNKNOWN
                                                      : ERR_NAME_UNKNOWN;
-    char text[512];
-    snprintf(text, sizeof text,
-             is_offline ? "%s is not held here, and this mirror runs in offline mode"
-                        : "%s: %s does not have it",
-             a->repository, a->upstream->registry);
+    const char *why = mirror_is_offline(m)                 ? "this mirror runs in offline mode"
+                      : upstream_is_only_held(a->upstream) ? "its registry is not configured"
+                                                           : NULL;
+    char text[REPOSITORY_MAX + sizeof a->upstream->registry + 64];
+    if (why)
+        snprintf(text, sizeof text, "%s is not held here, and %s", a->repository, why);
+    else
+        snprintf(text, sizeof text, "%s: %s does not have it", a->repository,
+                 a->upstream->registry);
     return error_answer(kind, text);
 }
 
@@ -147,6 +163,8 @@ static struct answer *ask_tag(struct mirror *m, struct index_reader *r, const st
     struct freshness_rules rules = m->options.rules;
     if (a->upstream->tag_ttl_ms >= 0)
         rules.tag_ttl_ms = a->upstream->tag_ttl_ms;
+    if (is_closed(m, a))
+        rules.mode = MODE_OFFLINE;
     enum freshness_verdict verdict = freshness_judge(&rules, &fresh, clock_wall_s() * 1000);
     char key[KEY_MAX];
     snprintf(key, sizeof key, "tag %s %s %s:%s", a->is_head ? "head" : "get", registry,
@@ -172,7 +190,7 @@ static struct answer *ask_tag(struct mirror *m, struct index_reader *r, const st
     }
     case FRESH_MISSING:
     case FRESH_OFFLINE:
-        return missing(a, verdict == FRESH_OFFLINE);
+        return missing(m, a);
     case FRESH_ASK:
         break;
     }
@@ -217,8 +235,8 @@ static struct answer *ask_digest(struct mirror *m, struct index_reader *r, const
     bool holds = may_have(m, r, a, &size);
     if (c && holds)
         return content_answer(m, take(c), CACHE_HIT, 0);
-    if (m->options.rules.mode == MODE_OFFLINE)
-        return missing(a, true);
+    if (is_closed(m, a))
+        return missing(m, a);
     if (!is_manifest && !c) {
         bool is_own;
         autofree char *owner = alloc_format("%s/%s", a->upstream->registry, a->repository);
@@ -236,7 +254,7 @@ static struct answer *ask_digest(struct mirror *m, struct index_reader *r, const
         }
     }
     if (was_missing_lately(m, a))
-        return missing(a, false);
+        return missing(m, a);
     snprintf(key, sizeof key, "%s %s %s/%s@%s", is_manifest ? "manifest" : "blob",
              a->is_head ? "head" : "get", a->upstream->registry, a->repository,
              digest_print(&a->digest, text));
@@ -274,7 +292,8 @@ static bool add_referrer(const struct digest *d, uint64_t size_bytes, const char
 }
 
 /* Offline: what is here, and no word about what there may be elsewhere. */
-static struct answer *held_listing(struct index_reader *r, const struct ask *a)
+static struct answer *held_listing(const struct mirror *m, struct index_reader *r,
+                                   const struct ask *a)
 {
     autostr struct str items = {0};
     struct error e;
@@ -285,7 +304,7 @@ static struct answer *held_listing(struct index_reader *r, const struct ask *a)
     if (n < 0)
         return error_answer(e.kind, e.text);
     if (a->kind == ASK_TAGS && items.length == 0)
-        return missing(a, true);
+        return missing(m, a);
     struct answer *found = answer_new();
     found->kind = ANSWER_LISTING;
     found->items = str_take(&items);
@@ -297,8 +316,8 @@ static struct answer *ask_listing(struct mirror *m, struct index_reader *r, cons
 {
     char key[KEY_MAX], text[DIGEST_TEXT_MAX] = "";
     bool is_tags = a->kind == ASK_TAGS;
-    if (m->options.rules.mode == MODE_OFFLINE)
-        return held_listing(r, a);
+    if (is_closed(m, a))
+        return held_listing(m, r, a);
     if (!is_tags)
         digest_print(&a->digest, text);
     snprintf(key, sizeof key, "%s %s/%s %s", is_tags ? "tags" : "referrers", a->upstream->registry,
@@ -412,10 +431,33 @@ struct admission {
     char *id;
 };
 
+static bool hold(const char *registry, void *cls)
+{
+    if (!upstreams_hold(cls, registry))
+        log_event(LOG_LEVEL_WARNING, "a registry of which something was imported is not served",
+                  LOG_S("registry", registry), LOG_END);
+    return true;
+}
+
+int mirror_learn_imported(struct mirror *m, struct index *x, struct error *e)
+{
+    struct index_reader *r = index_reader_open(x, e);
+    int got = r ? imported_each_registry(r, hold, m->options.upstreams, e) : -1;
+    index_reader_close(r);
+    return got < 0 ? -1 : 0;
+}
+
 static int admit(struct store *s, struct index *x, void *cls, struct error *e)
 {
     struct admission *a = cls;
-    return a->mirror->options.admit(s, x, slice_of(a->id), e);
+    struct error why = {0};
+    if (a->mirror->options.admit(s, x, slice_of(a->id), e) < 0)
+        return -1;
+    if (mirror_learn_imported(a->mirror, x, &why) < 0)
+        log_event(LOG_LEVEL_WARNING,
+                  "what registries were imported will be known at the next start",
+                  LOG_S("reason", why.text), LOG_END);
+    return 0;
 }
 
 static void admitted(void *cls, const struct error *e)

@@ -29,7 +29,7 @@ struct upstream;
 struct upstreams;
 
 struct mirror_options {
-    const struct upstreams *upstreams; /* all that are configured */
+    struct upstreams *upstreams; /* all that are configured; what an import brings is added */
     struct freshness_rules rules;
     struct ahead_options ahead;
     size_t memory_bytes; /* of small objects and what is known of names */
@@ -69,6 +69,12 @@ int mirror_open_file(struct mirror *m, const struct content *c);
 struct answer *mirror_survey(struct mirror *m, const struct survey_request *r);
 /* As explain_write (mirror/explain.h), with this mirror's rules and store. */
 int mirror_explain(struct mirror *m, struct explain_request *r, struct str *out, struct error *e);
+
+/* Is nobody ever dialled? */
+bool mirror_is_offline(const struct mirror *m);
+/* Has the names of registries of which something was imported answered from what is held. At the
+ * start; admitting does so itself. */
+int mirror_learn_imported(struct mirror *m, struct index *x, struct error *e);
 
 /* Visits the blobs on their way in, at most max. Their flows are borrowed during the call. */
 void mirror_each_flow(struct mirror *m, size_t max,

@@ -17,7 +17,7 @@ static bool look(const char *registry, void *cls)
 {
     struct search *s = cls;
     const struct upstream *u = upstreams_find(s->all, slice_of(registry));
-    s->is_open = u && !upstream_has_credentials(u);
+    s->is_open = u && !upstream_is_only_held(u) && !upstream_has_credentials(u);
     return !s->is_open;
 }
 

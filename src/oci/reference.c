@@ -123,7 +123,7 @@ bool reference_registry(struct slice host, char *out, size_t out_bytes)
     return true;
 }
 
-static bool names_a_host(struct slice first)
+bool reference_names_registry(struct slice first)
 {
     return memchr(first.at, '.', first.length) || memchr(first.at, ':', first.length) ||
            slice_equals(first, "localhost");
@@ -144,7 +144,7 @@ int reference_parse(struct slice text, struct reference *out, struct error *e)
                                        : "digests of that algorithm cannot be verified");
         rest = head;
     }
-    if (slice_cut(rest, '/', &head, &tail) && names_a_host(head)) {
+    if (slice_cut(rest, '/', &head, &tail) && reference_names_registry(head)) {
         if (!reference_registry(head, r.registry, sizeof r.registry))
             return error_set(e, ERR_NAME_INVALID, "\"%.*s\": the registry's name is malformed",
                              shown, text.at);

@@ -18,6 +18,9 @@ struct error;
 bool reference_is_repository(
     struct slice name); /* path components only, no host; at most 255 bytes */
 bool reference_is_tag(struct slice tag);
+/* Does the first component of a name name a registry, as docker reads it: has it a dot or a port,
+ * or is it localhost? */
+bool reference_names_registry(struct slice first);
 
 /* A user's image name taken apart. registry is canonical ("docker.io" for its aliases and where
  * none is named), docker.io's one-component names have "library/" added; tag is "latest" if neither

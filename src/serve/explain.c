@@ -48,7 +48,7 @@ enum MHD_Result explain_handle(struct request *r)
         .repository = image.repository,
         .is_content = true,
         .digest = image.digest.algorithm ? digest_print(&image.digest, digest) : NULL};
-    if (!r->answer && u)
+    if (!r->answer && u && !upstream_is_only_held(u))
         r->answer = mirror_survey(r->desk->mirror, &q);
     if (r->answer && request_await_answer(r))
         return MHD_YES;

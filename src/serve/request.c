@@ -209,8 +209,8 @@ static void write_log(const struct request *r, bool is_whole, int64_t duration_u
     const char *reference = r->route.tag[0] ? r->route.tag : NULL;
     if (!reference && r->route.digest.algorithm)
         reference = digest_print(&r->route.digest, digest);
-    bool was_asked =
-        r->upstream && (r->error[0] || (r->cache != CACHE_NONE && r->cache != CACHE_HIT));
+    bool was_asked = r->upstream && !upstream_is_only_held(r->upstream) &&
+                     (r->error[0] || (r->cache != CACHE_NONE && r->cache != CACHE_HIT));
     log_event(LOG_LEVEL_INFO, "request", LOG_S("id", r->id), LOG_S("method", r->method),
               LOG_S("path", r->target), LOG_S("kind", route_kind_name(r->route.kind)),
               LOG_S("registry", r->upstream ? r->upstream->registry : NULL),

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Manifests and blobs, and how a request finds its registry: the host that it was sent to, ?ns=,
  * what stands before /v2, the first component of the name, else the default. They may repeat each
- * other, never contradict. A closed world: what is not configured is answered here and never
- * dialled. */
+ * other, never contradict. A closed world: what is neither configured nor imported is answered
+ * here, and only what is configured is ever dialled. */
 #include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "base/str.h"
+#include "cache/imported.h"
+#include "mirror/mirror.h"
 #include "serve/reply.h"
 #include "serve/request.h"
 #include "upstream/upstream.h"
@@ -17,7 +19,8 @@ static int choose(struct request *r, struct upstream *u, const char *said, struc
 {
     if (!u)
         return error_set(e, ERR_NAME_UNKNOWN,
-                         "the registry \"%.100s\" is not one that this mirror serves", said);
+                         "the registry \"%.100s\" is not one that this mirror serves%s", said,
+                         mirror_is_offline(r->desk->mirror) ? ", and it runs in offline mode" : "");
     /* by name: the two may come from before and after a new configuration */
     if (r->upstream && strcmp(r->upstream->registry, u->registry) != 0)
         return error_set(e, ERR_NAME_INVALID,
@@ -49,6 +52,23 @@ static int choose_by_ns(struct request *r, struct error *e)
 static int choose_by_path(struct request *r, const char *named, struct error *e)
 {
     return choose(r, upstreams_find(r->desk->upstreams, slice_of(named)), named, e);
+}
+
+/* Sent to a registry's own name, which leads here: that registry, if the repository is known of it.
+ * Otherwise the name may as well be this mirror's own, under which somebody tagged an image. */
+static struct upstream *find_by_own_name(const struct request *r, struct slice repository)
+{
+    const char *header = request_header(r, "Host");
+    struct slice host = slice_of(header ? header : ""), name, port;
+    char text[REPOSITORY_MAX + 1];
+    struct error ignored;
+    struct upstream *u = upstreams_find(r->desk->upstreams, host);
+    if (!u && slice_cut_last(host, ':', &name, &port))
+        u = upstreams_find(r->desk->upstreams, name);
+    bool is_known = u && u != upstreams_default(r->desk->upstreams) &&
+                    slice_copy(repository, text, sizeof text) &&
+                    imported_is_known(r->desk->reader, u->registry, text, &ignored) == 1;
+    return is_known ? u : NULL;
 }
 
 static int check_allowed(const struct request *r, struct error *e)
@@ -86,6 +106,8 @@ static int resolve(struct request *r, struct error *e)
             name = rest;
         }
     }
+    if (!r->upstream)
+        r->upstream = find_by_own_name(r, name);
     if (!r->upstream)
         r->upstream = upstreams_default(r->desk->upstreams);
     bool is_hub = strcmp(r->upstream->registry, "docker.io") == 0;

@@ -23,9 +23,17 @@ struct table {
     struct table *retired;
 };
 
+/* Only held; linked once complete, and for good. */
+struct held {
+    struct upstream upstream;
+    struct held *next;
+};
+
 /* A reader takes `now` once a lookup; a table is not changed after it was shared. */
 struct upstreams {
     struct table *now;      /* atomic */
+    struct held *held;      /* atomic: the latest */
+    size_t held_count;      /* of who adds to them */
     struct upstream **pool; /* everyone that ever was, owned */
     size_t pool_count;
 };
@@ -86,6 +94,10 @@ void upstreams_free(struct upstreams *u)
         next = t->retired;
         free(t->all);
         free(t);
+    }
+    for (struct held *h = u->held, *next; h; h = next) {
+        next = h->next;
+        free(h);
     }
     for (size_t i = 0; i < u->pool_count; i++)
         free_upstream(u->pool[i]);
@@ -369,6 +381,32 @@ bool upstreams_replace(struct upstreams *u, struct upstreams *new)
     return is_changed;
 }
 
+static struct upstream *find_held(const struct upstreams *u, const char *name)
+{
+    for (struct held *h = __atomic_load_n(&u->held, __ATOMIC_ACQUIRE); h; h = h->next)
+        if (strcmp(h->upstream.registry, name) == 0)
+            return &h->upstream;
+    return NULL;
+}
+
+bool upstreams_hold(struct upstreams *u, const char *registry)
+{
+    if (find_held(u, registry))
+        return true;
+    struct held *new = alloc_zero(sizeof *new);
+    if (u->held_count == HELD_MAX || !reference_names_registry(slice_of(registry)) ||
+        !reference_registry(slice_of(registry), new->upstream.registry,
+                            sizeof new->upstream.registry)) {
+        free(new);
+        return false;
+    }
+    new->upstream.tag_ttl_ms = -1;
+    new->next = u->held;
+    u->held_count++;
+    __atomic_store_n(&u->held, new, __ATOMIC_RELEASE);
+    return true;
+}
+
 struct upstream *upstreams_find(const struct upstreams *u, struct slice registry)
 {
     char name[256];
@@ -378,7 +416,7 @@ struct upstream *upstreams_find(const struct upstreams *u, struct slice registry
     for (size_t i = 0; i < t->count; i++)
         if (strcmp(t->all[i]->registry, name) == 0)
             return t->all[i];
-    return NULL;
+    return find_held(u, name);
 }
 
 struct upstream *upstreams_find_host(const struct upstreams *u, struct slice host)
@@ -420,7 +458,12 @@ struct upstream *upstreams_at(const struct upstreams *u, size_t i)
 
 struct source *upstream_origin(const struct upstream *u)
 {
-    return &u->sources[u->source_count - 1];
+    return upstream_is_only_held(u) ? NULL : &u->sources[u->source_count - 1];
+}
+
+bool upstream_is_only_held(const struct upstream *u)
+{
+    return u->source_count == 0;
 }
 
 bool upstream_has_credentials(const struct upstream *u)

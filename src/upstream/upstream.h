@@ -2,7 +2,8 @@
  * A registry and how to reach it: its canonical name, its mirrors and its origin, the credentials
  * configured for it, what of it may be served. No I/O. The table is built at start, then replaced
  * as a whole or left alone; what is learnt of a source belongs to the fetch thread. A closed world:
- * a name that is not in the table is never dialled. */
+ * a name that is not in the table is never dialled. Beside the table stand the names that are only
+ * held: an import brought something of them, there is no source to ask. */
 #ifndef UPSTREAM_UPSTREAM_H
 #define UPSTREAM_UPSTREAM_H
 
@@ -17,7 +18,10 @@
 struct account;
 struct error;
 
-enum { SOURCES_MAX = 32 }; /* of one registry */
+enum {
+    SOURCES_MAX = 32, /* of one registry */
+    HELD_MAX = 1000   /* registries that are only held */
+};
 
 /* How a source is reached, if not as every host is; NULL: nothing special. */
 struct source_way {
@@ -54,7 +58,7 @@ struct upstream {
     char registry[256];     /* canonical name: "docker.io" */
     unsigned number;        /* of that name, see account_registry */
     struct source *sources; /* in the order of preference: the mirrors, the origin last */
-    size_t source_count;    /* at least 1 */
+    size_t source_count;    /* at least 1; 0: it is only held, see upstream_is_only_held */
     bool resolves_anywhere; /* tags: mirrors are asked like for digests; otherwise the origin first
                              */
     bool is_accelerated;    /* its blobs may come by several transfers at once */
@@ -99,7 +103,11 @@ int upstreams_add(struct upstreams *u, const struct upstream_options *o, struct 
  * same object, with what was learnt of it; all that went lives on until upstreams_free, for who is
  * using it. false: nothing was different. From one thread at a time. */
 bool upstreams_replace(struct upstreams *u, struct upstreams *new);
-/* By any alias that a client may use. NULL: not ours. */
+/* From now on names of that registry are answered, from what is held, unless the table has it; for
+ * good. Canonical names only, and of those the ones that no repository's first component is taken
+ * for by mistake; false: it is none, or there are HELD_MAX. Any thread, one at a time. */
+bool upstreams_hold(struct upstreams *u, const char *registry);
+/* By any alias that a client may use, also if it is only held. NULL: not ours. */
 struct upstream *upstreams_find(const struct upstreams *u, struct slice registry);
 /* By a Host header, with or without its port. NULL: no registry has that virtual host. */
 struct upstream *upstreams_find_host(const struct upstreams *u, struct slice host);
@@ -109,7 +117,9 @@ struct upstream *upstreams_default(const struct upstreams *u);
 bool upstreams_choose_default(struct upstreams *u, const char *registry);
 struct upstream *upstreams_at(const struct upstreams *u, size_t i); /* NULL past the last */
 
-struct source *upstream_origin(const struct upstream *u);
+struct source *upstream_origin(const struct upstream *u); /* NULL if it is only held */
+/* There is nobody to ask: it has no sources, no rules and no virtual hosts. */
+bool upstream_is_only_held(const struct upstream *u);
 /* Is what it gives perhaps not for everybody: does any of its sources know us by name? */
 bool upstream_has_credentials(const struct upstream *u);
 bool upstreams_have_credentials(const struct upstreams *u); /* any of those now in the table */

@@ -101,3 +101,18 @@ def archive(path, members, form=tarfile.PAX_FORMAT):
             entry.size = len(data)
             tar.addfile(entry, io.BytesIO(data))
     return path
+
+
+def ours(path, members):
+    """A bundle with these members, written as export does: ustar, mode 0644, no owner."""
+    with open(path, "wb") as out:
+        for name, data in members.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            header = bytearray(entry.tobuf(tarfile.USTAR_FORMAT))
+            header[329:345] = b"0000000\0" * 2
+            header[148:156] = b" " * 8
+            header[148:156] = b"%06o\0 " % sum(header)
+            out.write(bytes(header) + data + bytes(-len(data) % 512))
+        out.write(bytes(1024))
+    return path

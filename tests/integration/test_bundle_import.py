@@ -167,15 +167,6 @@ def test_a_mirror_that_is_stopped_during_imports_ends_in_order(open_side, closed
     assert content(closed) == set(open_side.everything())
 
 
-def test_a_registry_that_the_configuration_does_not_name_is_noted(open_side, closed, tmp_path):
-    (tmp_path / "quay.json").write_text('{"registries": {"quay.io": {}}, "default_registry": "quay.io"}')
-    bundle = open_side.export("b.tar", "plain:2")
-    done = subprocess.run([binary(), "import", "--data", closed, "--config", tmp_path / "quay.json", bundle], capture_output=True, text=True,
-                          env=clean_environment(), check=True)
-    assert done.stderr == "tranship: docker.io/library/plain is not served until the configuration names its registry\n"
-    assert take(closed, bundle)
-
-
 # --- signatures ----------------------------------------------------------------------------------------------------------
 def test_unsigned_and_wrongly_signed_bundles_are_refused(open_side, closed, tmp_path):
     command("keygen", "-o", tmp_path / "other")

@@ -10,7 +10,7 @@ import bundles
 import images
 import parts
 import pytest
-from bundles import archive, command, layout, refused, state
+from bundles import archive, command, layout, ours, refused, state
 from harness import binary, clean_environment
 
 
@@ -168,21 +168,6 @@ def bundle(site, tmp_path):
     command("import", "--data", tmp_path / "other", archive(tmp_path / "o.tar", layout([(GOOD, GOOD_NAME)])))
     command("export", "--data", tmp_path / "other", "-o", tmp_path / "b.tar", "--all")
     return bundles.members(tmp_path / "b.tar")
-
-
-def ours(path, members):
-    """Written as export does: ustar, mode 0644, no owner."""
-    with open(path, "wb") as out:
-        for name, data in members.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(data)
-            header = bytearray(entry.tobuf(tarfile.USTAR_FORMAT))
-            header[329:345] = b"0000000\0" * 2
-            header[148:156] = b" " * 8
-            header[148:156] = b"%06o\0 " % sum(header)
-            out.write(bytes(header) + data + bytes(-len(data) % 512))
-        out.write(bytes(1024))
-    return path
 
 
 def test_a_bundle_written_by_this_test_is_taken(site, bundle, tmp_path):

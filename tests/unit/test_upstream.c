@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include <cmocka.h>
 #include <string.h>
@@ -352,6 +353,46 @@ static void what_is_configured_as_before_stays_the_same_object(void **state)
     upstreams_free(u);
 }
 
+static void a_registry_that_is_only_held_is_found_and_the_table_goes_before_it(void **state)
+{
+    const char *const before[] = {"a.io", NULL}, *const after[] = {"a.io", "quay.io", NULL};
+    (void)state;
+    struct upstreams *u = world(before, "x");
+    assert_true(upstreams_hold(u, "quay.io"));
+    assert_true(upstreams_hold(u, "quay.io"));
+    assert_true(upstreams_hold(u, "a.io"));
+    const struct upstream *held = upstreams_find(u, slice_of("QUAY.io"));
+    assert_non_null(held);
+    assert_true(upstream_is_only_held(held));
+    assert_null(upstream_origin(held));
+    assert_false(upstream_has_credentials(held));
+    assert_null(upstreams_at(u, 1));
+    assert_false(upstream_is_only_held(upstreams_find(u, slice_of("a.io"))));
+    assert_true(upstreams_replace(u, world(after, "x")));
+    assert_false(upstream_is_only_held(upstreams_find(u, slice_of("quay.io"))));
+    assert_true(upstreams_replace(u, world(before, "x")));
+    assert_ptr_equal(upstreams_find(u, slice_of("quay.io")), held);
+    upstreams_free(u);
+}
+
+static void only_so_many_and_only_what_is_no_component_is_held(void **state)
+{
+    char name[32];
+    (void)state;
+    struct upstreams *u = upstreams_new();
+    assert_false(upstreams_hold(u, "library"));
+    assert_false(upstreams_hold(u, "a.io/b"));
+    assert_null(upstreams_find(u, slice_of("library")));
+    for (int i = 0; i < HELD_MAX; i++) {
+        snprintf(name, sizeof name, "r%d.io", i);
+        assert_true(upstreams_hold(u, name));
+    }
+    assert_false(upstreams_hold(u, "more.io"));
+    assert_null(upstreams_find(u, slice_of("more.io")));
+    assert_true(upstreams_hold(u, "r0.io"));
+    upstreams_free(u);
+}
+
 static void another_secret_is_another_upstream(void **state)
 {
     const char *const names[] = {"a.io", NULL};
@@ -391,6 +432,8 @@ int main(void)
         cmocka_unit_test(a_virtual_host_is_found_in_any_case_and_with_any_port),
         cmocka_unit_test(a_mirror_has_the_credential_given_for_it_and_the_origin_none),
         cmocka_unit_test(what_is_configured_as_before_stays_the_same_object),
+        cmocka_unit_test(a_registry_that_is_only_held_is_found_and_the_table_goes_before_it),
+        cmocka_unit_test(only_so_many_and_only_what_is_no_component_is_held),
         cmocka_unit_test(another_secret_is_another_upstream),
         cmocka_unit_test(another_default_is_a_change),
         cmocka_unit_test(deny_wins_over_allow_and_the_rule_is_told),
