@@ -192,42 +192,6 @@ bool ledger_run(struct ledger *l, ledger_work work, ledger_done done, void *cls)
     n->cls = cls;
     return post(l, n, true);
 }
-
-struct settling {
-    struct mutex mutex;
-    pthread_cond_t is_changed;
-    bool is_done; /* guarded by the mutex */
-};
-
-static int do_nothing(struct store *s, struct index *x, void *cls, struct error *e)
-{
-    (void)s, (void)x, (void)cls, (void)e;
-    return 0;
-}
-
-static void tell_settled(void *cls, const struct error *e)
-{
-    struct settling *s = cls;
-    (void)e;
-    MUTEX_HOLD(&s->mutex);
-    s->is_done = true;
-    pthread_cond_signal(&s->is_changed);
-}
-
-void ledger_settle(struct ledger *l)
-{
-    struct settling s = {.is_done = false};
-    mutex_init(&s.mutex, RANK_MAILBOX);
-    cond_init(&s.is_changed);
-    if (ledger_run(l, do_nothing, tell_settled, &s)) {
-        MUTEX_HOLD(&s.mutex);
-        while (!s.is_done)
-            mutex_wait(&s.mutex, &s.is_changed, -1);
-    }
-    pthread_cond_destroy(&s.is_changed);
-    mutex_fini(&s.mutex);
-}
-
 void ledger_put_hold(struct ledger *l, const char *registry, const char *repository,
                      const struct digest *d, int64_t size_bytes)
 {
@@ -524,11 +488,29 @@ static void do_evictions(struct ledger *l, struct group *g)
     }
 }
 
+/* Its turn comes again, unless the ledger is stopping; then it is done at once. */
+static bool is_put_off(struct ledger *l, struct group *g, size_t i)
+{
+    metric_add(ledger_queue, 1);
+    if (mailbox_post_always(l->mailbox, &g->entries[i]->letter)) {
+        g->entries[i] = NULL;
+        return true;
+    }
+    metric_add(ledger_queue, -1);
+    return false;
+}
+
 static void do_work(struct ledger *l, struct group *g)
 {
     for (size_t i = 0; i < g->count; i++) {
         struct entry *n = g->entries[i];
-        if (n->kind == ENTRY_RUN && n->work(l->store, l->x, n->cls, &n->error) < 0)
+        if (n->kind != ENTRY_RUN)
+            continue;
+        int got;
+        do
+            got = n->work(l->store, l->x, n->cls, &n->error);
+        while (got > 0 && !is_put_off(l, g, i));
+        if (got < 0)
             note_failure(l, "work on the index failed", NULL, &n->error);
     }
 }
@@ -537,6 +519,8 @@ static void tell(struct group *g)
 {
     for (size_t i = 0; i < g->count; i++) {
         struct entry *n = g->entries[i];
+        if (!n) /* put off */
+            continue;
         bool is_well = n->error.kind == ERR_NONE;
         if (is_well && is_publish(n)) {
             metric_add(stored_blobs_total, 1);

@@ -41,8 +41,9 @@ bool ledger_publish_manifest(struct ledger *l, const struct digest *d, const voi
                              const char *repository, const char *tag, ledger_done done, void *cls);
 
 /* Work of another module that needs this thread: whatever only the writer may do, in transactions
- * of its own, once what was posted before is durable. Everything else waits for it. Refused as a
- * publish is. */
+ * of its own, once what was posted before is durable. Everything else waits for it, so what takes
+ * long does some and returns 1: it is called again after what was posted meanwhile. 0: it is done,
+ * -1: it failed. Refused as a publish is. */
 typedef int (*ledger_work)(struct store *s, struct index *x, void *cls, struct error *e);
 bool ledger_run(struct ledger *l, ledger_work work, ledger_done done, void *cls);
 

@@ -633,6 +633,52 @@ work_runs_once_what_was_posted_before_is_durable_and_its_failure_is_its_own(void
     assert_string_equal(bad.told.last.text, "as it was told to");
 }
 
+struct slices {
+    struct told told;
+    struct running *n;
+    int left;
+    struct told between; /* of what was posted by the first of them */
+};
+
+static int do_a_slice(struct store *s, struct index *x, void *cls, struct error *e)
+{
+    struct slices *w = cls;
+    (void)s, (void)x, (void)e;
+    if (w->left == 3)
+        post_bytes(w->n, "between", NULL, &w->between);
+    if (w->left == 1)
+        assert_int_equal(w->between.well, 1);
+    return --w->left > 0;
+}
+
+static void work_in_slices_lets_through_what_was_posted_meanwhile(void **state)
+{
+    struct running *n = *state;
+    struct slices w = {.told = TOLD_INIT, .n = n, .left = 3, .between = TOLD_INIT};
+    assert_true(ledger_run(n->l, do_a_slice, on_done, &w));
+    await(&w.told, 1);
+    assert_int_equal(w.left, 0);
+    assert_int_equal(w.told.well, 1);
+}
+
+static int do_some(struct store *s, struct index *x, void *cls, struct error *e)
+{
+    struct slices *w = cls;
+    (void)s, (void)x, (void)e;
+    return --w->left > 0;
+}
+
+static void work_in_slices_is_done_before_the_ledger_ends(void **state)
+{
+    struct running *n = *state;
+    struct slices w = {.told = TOLD_INIT, .n = n, .left = 100};
+    assert_true(ledger_run(n->l, do_some, on_done, &w));
+    ledger_stop(n->l);
+    n->l = NULL;
+    assert_int_equal(w.left, 0);
+    assert_int_equal(w.told.well, 1);
+}
+
 static void settling_waits_for_all_that_was_posted(void **state)
 {
     struct running *n = *state;
@@ -669,6 +715,8 @@ int main(void)
         T(full_queue_drops_what_can_be_dropped_and_takes_every_publish),
         T(many_senders_are_all_told),
         T(work_runs_once_what_was_posted_before_is_durable_and_its_failure_is_its_own),
+        T(work_in_slices_lets_through_what_was_posted_meanwhile),
+        T(work_in_slices_is_done_before_the_ledger_ends),
         T(settling_waits_for_all_that_was_posted),
     };
     log_configure(LOG_LEVEL_OFF, LOG_FORMAT_TEXT);
