@@ -16,8 +16,12 @@
 #include "bundle/stage.h"
 #include "cache/imported.h"
 #include "cache/index.h"
+#include "cache/prune.h"
 #include "cache/store.h"
+#include "mirror/mirror.h"
 #include "oci/manifest.h"
+
+enum { SLICE_US = 3000 };
 
 struct admission {
     struct store *store;
@@ -25,6 +29,8 @@ struct admission {
     int folder; /* import/<id>/ */
     int64_t now_s;
     struct contents plan;
+    size_t published;    /* of its files */
+    struct prune *prune; /* NULL until the rows are written */
 };
 
 static int open_folder(struct store *s, struct slice id, struct error *e)
@@ -47,16 +53,19 @@ static int read_plan(struct admission *a, struct error *e)
     return got < 0 ? -1 : contents_parse(text, length, &a->plan, e);
 }
 
-static int publish_files(struct admission *a, struct error *e)
+/* 1: there are more. */
+static int publish_some(struct admission *a, struct error *e)
 {
     const struct blob_list *l = &a->plan.blobs;
-    for (size_t i = 0; i < l->digests.count; i++) {
+    int64_t until_us = clock_mono_us() + SLICE_US;
+    while (a->published < l->digests.count && clock_mono_us() < until_us) {
         char name[STAGE_NAME_MAX];
-        const struct digest *d = &l->digests.items[i];
+        const struct digest *d = &l->digests.items[a->published];
         if (store_publish_staged(a->store, d, a->folder, stage_name(d, name), e) < 0)
             return -1;
+        a->published++;
     }
-    return store_sync(a->store, e);
+    return a->published < l->digests.count;
 }
 
 static int check_absent(struct admission *a, struct error *e)
@@ -136,19 +145,101 @@ static int write_rows(struct admission *a, struct error *e)
     return -1;
 }
 
-int admit_staged(struct store *s, struct index *x, struct slice id, struct error *e)
+/* --- what stays ------------------------------------------------------------------------------- */
+
+static int want_blobs(const struct blob_list *l, struct prune *p, struct error *e)
 {
-    autoclose int folder = open_folder(s, id, e);
+    for (size_t i = 0; i < l->digests.count; i++)
+        if (prune_want_blob(p, &l->digests.items[i], e) < 0)
+            return -1;
+    return 0;
+}
+
+int admit_want(const struct contents *c, struct prune *p, struct error *e)
+{
+    for (size_t i = 0; i < c->repository_count; i++) {
+        const struct contents_repository *r = &c->repositories[i];
+        for (size_t k = 0; k < r->manifests.count; k++)
+            if (prune_want(p, r->registry, r->name, &r->manifests.items[k], e) < 0)
+                return -1;
+        for (size_t k = 0; k < r->tag_count; k++)
+            if (prune_want_tag(p, r->registry, r->name, r->tags[k].name, e) < 0)
+                return -1;
+    }
+    return want_blobs(&c->blobs, p, e) < 0 ? -1 : want_blobs(&c->absent, p, e);
+}
+
+/* Names go in one transaction, what they stood for in slices after it. */
+static int prune_rows(struct admission *a, struct pruned *out, struct error *e)
+{
+    a->prune = prune_open(a->x, e);
+    if (!a->prune || index_begin(a->x, e) < 0)
+        return -1;
+    if (admit_want(&a->plan, a->prune, e) == 0 && prune_look(a->prune, NULL, NULL, out, e) == 0 &&
+        prune_names(a->prune, e) == 0 && index_commit(a->x, e) == 0)
+        return 0;
+    index_rollback(a->x);
+    return -1;
+}
+
+/* --- steps ------------------------------------------------------------------------------------ */
+
+static struct admission *begin(struct admittance *what, struct store *s, struct index *x,
+                               struct error *e)
+{
+    autoclose int folder = open_folder(s, slice_of(what->id), e);
     if (folder < 0)
+        return NULL;
+    struct admission *a = alloc_zero(sizeof *a);
+    *a = (struct admission){.store = s, .x = x, .now_s = clock_wall_s()};
+    a->folder = take_fd(folder);
+    return a;
+}
+
+static void end(struct admission *a)
+{
+    prune_close(a->prune);
+    contents_fini(&a->plan);
+    close(a->folder);
+    free(a);
+}
+
+/* What is counted on is looked at again, as it may have been evicted between two steps. */
+static int hold_all(struct admission *a, struct error *e)
+{
+    return check_absent(a, e) < 0 || store_sync(a->store, e) < 0 ? -1 : write_rows(a, e);
+}
+
+static int step(struct admittance *what, struct admission *a, struct error *e)
+{
+    if (a->prune)
+        return prune_step(a->prune, a->store, what->gone, what->cls, e);
+    int got = publish_some(a, e);
+    if (got != 0)
+        return got;
+    if (hold_all(a, e) < 0)
         return -1;
-    struct admission a = {.store = s, .x = x, .folder = folder, .now_s = clock_wall_s()};
-    if (read_plan(&a, e) < 0)
-        return -1;
-    int result = check_absent(&a, e);
-    if (result == 0)
-        result = publish_files(&a, e);
-    if (result == 0)
-        result = write_rows(&a, e);
-    contents_fini(&a.plan);
-    return result;
+    what->has_changed = true;
+    if (what->is_pruning && prune_rows(a, &what->pruned, e) < 0)
+        return error_prefix(e, "all of it is in, but what else is there was not pruned");
+    return what->is_pruning;
+}
+
+int admit_staged(struct admittance *what, struct store *s, struct index *x, struct error *e)
+{
+    struct admission *a = what->progress;
+    int got = 1;
+    if (!a) {
+        a = what->progress = begin(what, s, x, e);
+        if (!a || read_plan(a, e) < 0 || check_absent(a, e) < 0)
+            got = -1;
+    } else {
+        got = step(what, a, e);
+    }
+    if (got > 0)
+        return 1;
+    if (a)
+        end(a);
+    what->progress = NULL;
+    return got;
 }

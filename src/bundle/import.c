@@ -21,6 +21,7 @@
 #include "bundle/strict.h"
 #include "cache/index.h"
 #include "cache/store.h"
+#include "mirror/mirror.h"
 #include "oci/manifest.h"
 
 /* --- what holds for every archive ------------------------------------------------------------- */
@@ -106,29 +107,68 @@ static int write_plan(const struct intake *in, struct error *e)
     return file_replace(stage_folder(in->stage), STAGE_PLAN, text.text, text.length, true, e);
 }
 
-static int admit_here(const struct intake *in, struct error *e)
+static int admit_here(const struct intake *in, struct admittance *a, struct error *e)
 {
     bool rebuilt = false;
+    int got = -1;
     struct store *s = store_open(in->options->data, e);
     struct index *x = s ? index_open(s, &rebuilt, e) : NULL;
-    int result = x ? admit_staged(s, x, slice_of(stage_id(in->stage)), e) : -1;
+    if (x)
+        do
+            got = admit_staged(a, s, x, e);
+        while (got > 0);
     index_close(x);
     store_close(s);
-    return result;
+    return got;
 }
 
 /* By the mirror that runs on the folder, else here. All is durable before its thread gets to it. */
-static int admit(const struct intake *in, struct error *e)
+static int admit(const struct intake *in, struct pruned *pruned, struct error *e)
 {
     int got = 0;
+    const struct import_options *o = in->options;
+    struct admittance a = {.id = stage_id(in->stage), .is_pruning = o->is_pruning};
     for (size_t i = 0; i < in->contents.blobs.digests.count; i++)
         if (stage_sync(in->stage, &in->contents.blobs.digests.items[i], e) < 0)
             return -1;
     if (write_plan(in, e) < 0)
         return -1;
-    if (in->options->hand_over)
-        got = in->options->hand_over(stage_id(in->stage), in->options->cls, e);
-    return got == 0 ? admit_here(in, e) : got < 0 ? -1 : 0;
+    if (o->hand_over)
+        got = o->hand_over(&a, o->cls, e);
+    if (got == 0)
+        got = admit_here(in, &a, e);
+    *pruned = a.pruned;
+    return got < 0 ? -1 : 0;
+}
+
+static void note_going(const char *image, void *cls)
+{
+    intake_note(cls, "%s would go", image);
+}
+
+/* What pruning would take, told image by image. */
+static int look_what_goes(const struct intake *in, struct pruned *out, struct error *e)
+{
+    struct prune *p = in->reader ? prune_open_beside(in->reader, e) : NULL;
+    if (!in->reader) /* nothing is held */
+        return 0;
+    int result = !p || admit_want(&in->contents, p, e) < 0
+                     ? -1
+                     : prune_look(p, note_going, (void *)in, out, e);
+    prune_close(p);
+    return result;
+}
+
+/* Checks come before either. */
+static int do_last(const struct intake *in, struct pruned *pruned, struct error *e)
+{
+    if (check_all(in, e) < 0)
+        return -1;
+    if (in->options->is_pruning && in->contents.repository_count == 0)
+        return error_set(e, ERR_USAGE, "names no image, so that pruning would leave nothing");
+    if (!in->options->is_dry_run)
+        return admit(in, pruned, e);
+    return in->options->is_pruning ? look_what_goes(in, pruned, e) : 0;
 }
 
 static int finish(struct intake *in, struct import_result *out, struct error *e)
@@ -142,7 +182,7 @@ static int finish(struct intake *in, struct import_result *out, struct error *e)
         *out = result;
         return 0;
     }
-    if (check_all(in, e) < 0 || (!in->options->is_dry_run && admit(in, e) < 0))
+    if (do_last(in, &result.pruned, e) < 0)
         return -1;
     *out = result;
     return 0;

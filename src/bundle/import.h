@@ -10,8 +10,10 @@
 #include <stdint.h>
 
 #include "base/str.h"
+#include "cache/prune.h"
 #include "oci/reference.h"
 
+struct admittance;
 struct error;
 
 struct import_options {
@@ -20,9 +22,10 @@ struct import_options {
     bool is_dry_run;
     bool is_forced;               /* archives without registry digests may move tags */
     const struct reference *name; /* for what comes without a name; or NULL */
-    /* The mirror that runs on the data folder admits what was staged under that id. 1 done, 0 no
-     * mirror runs, -1. NULL: there is no way to ask one. */
-    int (*hand_over)(const char *id, void *cls, struct error *e);
+    bool is_pruning; /* what it does not name goes, once all of it is in; never what is pinned */
+    /* The mirror that runs on the data folder admits what was staged under a->id, and says what was
+     * pruned. 1 done, 0 no mirror runs, -1. NULL: there is no way to ask one. */
+    int (*hand_over)(struct admittance *a, void *cls, struct error *e);
     /* What else there is to say, one line each; or NULL. */
     void (*note)(const char *line, void *cls);
     void *cls;
@@ -33,6 +36,7 @@ struct import_result {
     char missing[200];
     size_t images, blobs, new_blobs; /* tags; content in it; content that was not held */
     uint64_t new_bytes;
+    struct pruned pruned; /* or would be */
 };
 
 /* One file, volume or folder. 0 or -1. */

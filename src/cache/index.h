@@ -144,7 +144,7 @@ int index_remove_pin(struct index *x, const char *registry, const char *reposito
 int index_is_pinned(struct index *x, const struct digest *d, struct error *e);
 
 int64_t index_disk_bytes(const struct index *x); /* that its files take */
-/* For who shares its folder: evict.c, imported.c. */
+/* For who shares its folder: evict.c, imported.c, prune.c. */
 struct sql *index_writer(struct index *x);
 struct sql *index_reading(struct index_reader *r);
 

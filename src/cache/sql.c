@@ -74,6 +74,16 @@ static const char reader_settings[] = "PRAGMA query_only = 1;"
                                       "PRAGMA cache_size = -1024;"
                                       "PRAGMA mmap_size = 67108864;";
 
+/* What prune.c compares with; gone with the connection. In memory, as there need be no other place.
+ */
+static const char scratch_tables[] =
+    "PRAGMA query_only = 0;"
+    "PRAGMA temp_store = MEMORY;"
+    "CREATE TEMP TABLE IF NOT EXISTS wanted (digest BLOB NOT NULL, repository INTEGER NOT NULL,"
+    " PRIMARY KEY (digest, repository)) WITHOUT ROWID;"
+    "CREATE TEMP TABLE IF NOT EXISTS wanted_tag (repository INTEGER NOT NULL, name TEXT NOT NULL,"
+    " PRIMARY KEY (repository, name)) WITHOUT ROWID;";
+
 #define BUSY_TIMEOUT_MS                                                                            \
     250 /* readers and writer do not wait for each other in WAL; this is for strangers */
 
@@ -207,10 +217,15 @@ static int prepare_all(struct sql *s, struct error *e)
     return 0;
 }
 
+int sql_make_scratch(struct sql *s, struct error *e)
+{
+    return sql_exec(s, scratch_tables, e);
+}
+
 int sql_open_writer(struct sql *s, const char *path, struct error *e)
 {
     if (open_handle(s, path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, writer_settings, e) == 0 &&
-        migrate(s, e) == 0 && prepare_all(s, e) == 0)
+        migrate(s, e) == 0 && sql_make_scratch(s, e) == 0 && prepare_all(s, e) == 0)
         return 0;
     sql_close(s);
     return -1;

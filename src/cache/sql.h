@@ -34,6 +34,8 @@ struct sql {
  * *s is closed. */
 int sql_open_writer(struct sql *s, const char *path, struct error *e);
 int sql_open_reader(struct sql *s, const char *path, struct error *e);
+/* Of a reader: the tables that prune.c writes to, which are no part of the file. */
+int sql_make_scratch(struct sql *s, struct error *e);
 void sql_close(struct sql *s); /* a zeroed one is fine */
 int sql_exec(struct sql *s, const char *text, struct error *e);
 void sql_forget_pages(struct sql *s); /* what is read next is read from the file */

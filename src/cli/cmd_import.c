@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0
  * tranship import: bundles and other tools' archives into the data folder. */
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 
 #include "app/config.h"
+#include "base/alloc.h"
 #include "base/auto.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "bundle/import.h"
 #include "cli/arguments.h"
 #include "cli/cli.h"
 #include "fetch/local.h"
+#include "mirror/mirror.h"
 #include "oci/problem.h"
 #include "oci/signature.h"
 
@@ -18,7 +22,7 @@ enum { STATUS_MORE_TO_COME = 75, HAND_OVER_MS = 3600 * 1000 };
 
 struct wanted {
     const char *verify, *name;
-    bool is_dry_run, is_forced;
+    bool is_dry_run, is_forced, is_pruning;
 };
 
 static void print_note(const char *line, void *cls)
@@ -27,20 +31,41 @@ static void print_note(const char *line, void *cls)
     fprintf(stderr, "tranship: %s\n", line);
 }
 
-/* What is left to do takes as long as renaming; other work of that mirror may be before it. */
-static int ask_mirror(const char *id, void *cls, struct error *e)
+static uint64_t number(const struct json_t *of, const char *key)
+{
+    int64_t n = 0;
+    json_get_integer(of, key, &n);
+    return n > 0 ? (uint64_t)n : 0;
+}
+
+static int read_answer(const struct local_answer *answer, struct pruned *out, struct error *e)
 {
     char code[64] = "", message[256] = "no reason given";
+    const char *text = str_text(&answer->body);
+    if (answer->status != 200) {
+        problem_read(text, answer->body.length, code, sizeof code, message, sizeof message);
+        return error_set(e, ERR_IO, "the running mirror refused it: %s", message);
+    }
+    autojson struct json_t *said = json_parse(text, answer->body.length, e);
+    if (!said)
+        return error_prefix(e, "the running mirror's answer");
+    *out = (struct pruned){.tags = number(said, "pruned_tags"),
+                           .blobs = number(said, "pruned_blobs"),
+                           .bytes = number(said, "pruned_bytes")};
+    return 1;
+}
+
+/* What is left to do takes as long as renaming; other work of that mirror may be before it. */
+static int ask_mirror(struct admittance *a, void *cls, struct error *e)
+{
     struct local_answer answer = {0};
     const struct config *c = cls;
+    autofree char *body = alloc_format("%s%s", a->id, a->is_pruning ? " prune" : "");
     const struct local_request r = {
-        .data = c->data, .path = "/control/import", .body = id, .timeout_ms = HAND_OVER_MS};
+        .data = c->data, .path = "/control/import", .body = body, .timeout_ms = HAND_OVER_MS};
     int got = local_ask(&r, &answer, e);
-    if (got == 1 && answer.status != 200) {
-        problem_read(str_text(&answer.body), answer.body.length, code, sizeof code, message,
-                     sizeof message);
-        got = error_set(e, ERR_IO, "the running mirror refused it: %s", message);
-    }
+    if (got == 1)
+        got = read_answer(&answer, &a->pruned, e);
     str_fini(&answer.body);
     return got;
 }
@@ -49,17 +74,28 @@ static void print_result(const char *path, const struct import_result *r, bool i
 {
     printf("%s: %zu images, %zu blobs, of which %zu %s new (%.1f MB)\n", path, r->images, r->blobs,
            r->new_blobs, is_dry_run ? "would be" : "were", (double)r->new_bytes / 1e6);
+    if (r->pruned.tags + r->pruned.blobs > 0)
+        printf("%s: %" PRIu64 " tags and %" PRIu64 " blobs that it does not name %s (%.1f MB)\n",
+               path, r->pruned.tags, r->pruned.blobs, is_dry_run ? "would go" : "are gone",
+               (double)r->pruned.bytes / 1e6);
 }
 
 /* The status: that of the last file, since volumes may come in any order. */
 static int take_all(const struct import_options *o, char **paths, int count)
 {
     int status = 0;
+    bool was_whole = false;
     for (int i = 0; i < count; i++) {
         struct error e = {0};
         struct import_result r;
+        if (o->is_pruning && was_whole) {
+            error_set(&e, ERR_USAGE, "%s: --prune takes one bundle, and that was whole before",
+                      paths[i]);
+            return arguments_fail(&e);
+        }
         if (import_take(o, paths[i], &r, &e) < 0)
             return arguments_fail(&e);
+        was_whole = r.is_whole;
         status = r.is_whole ? 0 : STATUS_MORE_TO_COME;
         if (r.is_whole)
             print_result(paths[i], &r, o->is_dry_run);
@@ -76,8 +112,10 @@ static int run(const struct arguments *a, const struct wanted *w, char **paths, 
     size_t length = 0;
     struct config c;
     autofree char *key = NULL;
-    struct import_options o = {
-        .is_dry_run = w->is_dry_run, .is_forced = w->is_forced, .note = print_note};
+    struct import_options o = {.is_dry_run = w->is_dry_run,
+                               .is_forced = w->is_forced,
+                               .is_pruning = w->is_pruning,
+                               .note = print_note};
     if (count == 0)
         error_set(&e, ERR_USAGE, "import takes at least one FILE");
     else if (w->name && reference_parse(slice_of(w->name), &name, &e) < 0)
@@ -108,6 +146,8 @@ int cmd_import(int argc, char **argv)
          NULL},
         {"--dry-run", NULL, "check all of it, tell what would come, and leave nothing", NULL,
          &w.is_dry_run},
+        {"--prune", NULL, "drop what the bundle does not name, save for pins, once all of it is in",
+         NULL, &w.is_pruning},
         {"--name", "REPOSITORY", "for what an archive of another tool gives no name", &w.name,
          NULL},
         {"--force", NULL, "let archives without registry digests replace tags", NULL, &w.is_forced},

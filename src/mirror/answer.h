@@ -11,6 +11,7 @@
 #include "base/auto.h"
 #include "base/error.h"
 #include "cache/flow.h"
+#include "cache/prune.h"
 #include "mirror/content.h"
 
 enum answer_kind {
@@ -47,6 +48,7 @@ struct answer {
     char media_type[MEDIA_TYPE_MAX + 1];
     char *items;
     struct survey *survey;
+    struct pruned pruned; /* ANSWER_DONE, of an import */
     struct error error;
 };
 

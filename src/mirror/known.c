@@ -105,10 +105,14 @@ static void spared(void *cls, const struct digest *d)
         __atomic_store_n(&c->used_min, 0, __ATOMIC_RELAXED);
 }
 
+void known_forget_content(struct known *k, const struct digest *d)
+{
+    recall_forget(k->contents, d, sizeof *d);
+}
+
 static void gone(void *cls, const struct digest *d)
 {
-    struct known *k = cls;
-    recall_forget(k->contents, d, sizeof *d);
+    known_forget_content(cls, d);
 }
 
 struct known *known_new(struct store *s, struct ledger *l, size_t memory_bytes)
@@ -136,6 +140,7 @@ void known_free(struct known *k)
 
 void known_forget_names(struct known *k)
 {
+    recall_clear(k->holds);
     recall_clear(k->notes);
     recall_clear(k->listings);
 }

@@ -80,8 +80,10 @@ void known_put_listing(struct known *k, const char *key, struct answer *a);
 /* One that the index had, unless a newer one was put meanwhile: returns that which is there, a
  * reference. */
 struct answer *known_add_listing(struct known *k, const char *key, struct answer *a);
-/* What is remembered of names (tags, what is missing, listings) is forgotten: the index was changed
- * by somebody else. */
+/* It is held no more. */
+void known_forget_content(struct known *k, const struct digest *d);
+/* What is remembered of names (tags, who holds what, what is missing, listings) is forgotten: the
+ * index was changed by somebody else. */
 void known_forget_names(struct known *k);
 size_t known_bytes(struct known *k);
 

@@ -428,7 +428,7 @@ struct answer *mirror_ask(struct mirror *m, struct index_reader *r, const struct
 struct admission {
     struct mirror *mirror;
     struct answer *answer;
-    char *id;
+    struct admittance what;
 };
 
 static bool hold(const char *registry, void *cls)
@@ -451,13 +451,21 @@ static int admit(struct store *s, struct index *x, void *cls, struct error *e)
 {
     struct admission *a = cls;
     struct error why = {0};
-    if (a->mirror->options.admit(s, x, slice_of(a->id), e) < 0)
-        return -1;
-    if (mirror_learn_imported(a->mirror, x, &why) < 0)
+    a->what.has_changed = false;
+    int got = a->mirror->options.admit(&a->what, s, x, e);
+    if (a->what.has_changed)
+        known_forget_names(a->mirror->known);
+    if (got == 0 && mirror_learn_imported(a->mirror, x, &why) < 0)
         log_event(LOG_LEVEL_WARNING,
                   "what registries were imported will be known at the next start",
                   LOG_S("reason", why.text), LOG_END);
-    return 0;
+    return got;
+}
+
+static void forget_blob(void *cls, const struct digest *d)
+{
+    struct mirror *m = cls;
+    known_forget_content(m->known, d);
 }
 
 static void admitted(void *cls, const struct error *e)
@@ -465,27 +473,30 @@ static void admitted(void *cls, const struct error *e)
     struct admission *a = cls;
     struct mirror *m = a->mirror;
     a->answer->kind = e ? ANSWER_ERROR : ANSWER_DONE;
+    a->answer->pruned = a->what.pruned;
     if (e)
         a->answer->error = *e;
     else
-        known_forget_names(m->known);
-    if (!e)
-        log_event(LOG_LEVEL_INFO, "an import was admitted", LOG_S("id", a->id), LOG_END);
+        log_event(LOG_LEVEL_INFO, "an import was admitted", LOG_S("id", a->what.id),
+                  LOG_I("pruned", a->what.pruned.blobs), LOG_END);
     answer_finish(a->answer);
     answer_unref(a->answer);
-    free(a->id);
+    free((char *)a->what.id);
     free(a);
     __atomic_sub_fetch(&m->admitting, 1, __ATOMIC_ACQ_REL);
 }
 
 /* Counted before it is looked whether the mirror is stopping: who stops looks the other way round.
  */
-struct answer *mirror_admit(struct mirror *m, struct slice id)
+struct answer *mirror_admit(struct mirror *m, struct slice id, bool is_pruning)
 {
     __atomic_add_fetch(&m->admitting, 1, __ATOMIC_ACQ_REL);
     struct answer *result = answer_new();
     struct admission *a = alloc_zero(sizeof *a);
-    *a = (struct admission){.mirror = m, .answer = answer_ref(result), .id = slice_dup(id)};
+    *a = (struct admission){
+        .mirror = m,
+        .answer = answer_ref(result),
+        .what = {.id = slice_dup(id), .is_pruning = is_pruning, .gone = forget_blob, .cls = m}};
     struct error e = {0};
     if (__atomic_load_n(&m->is_stopping, __ATOMIC_ACQUIRE) ||
         !ledger_run(m->ledger, admit, admitted, a)) {

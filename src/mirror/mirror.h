@@ -8,12 +8,14 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "cache/prune.h"
 #include "mirror/ahead.h"
 #include "mirror/answer.h"
 #include "mirror/freshness.h"
 #include "oci/digest.h"
 #include "oci/reference.h"
 
+struct admittance;
 struct content;
 struct error;
 struct explain_request;
@@ -33,9 +35,20 @@ struct mirror_options {
     struct freshness_rules rules;
     struct ahead_options ahead;
     size_t memory_bytes; /* of small objects and what is known of names */
-    /* What an import staged under that id becomes held; on the ledger's thread. NULL: never asked.
-     */
-    int (*admit)(struct store *s, struct index *x, struct slice id, struct error *e);
+    /* A step of having what an import staged held: 1 more is to do, 0 done, -1; on the ledger's
+     * thread. NULL: never asked. */
+    int (*admit)(struct admittance *a, struct store *s, struct index *x, struct error *e);
+};
+
+/* An import that is being admitted. */
+struct admittance {
+    const char *id;       /* hex: the name of its folder */
+    bool is_pruning;      /* what it does not name goes, save for pins */
+    struct pruned pruned; /* out */
+    bool has_changed;     /* out: names mean something else since this step */
+    void (*gone)(void *cls, const struct digest *d); /* of each blob that goes; or NULL */
+    void *cls;
+    void *progress; /* of who admits: NULL at the first step, and after the last */
 };
 
 /* Borrows all; they outlive it. */
@@ -81,8 +94,8 @@ void mirror_each_flow(struct mirror *m, size_t max,
                       void (*visit)(struct flow *f, const char *owner, void *cls), void *cls);
 
 /* Has the ledger admit what was staged under that id, and forgets what was remembered of names. One
- * reference; ANSWER_DONE or ANSWER_ERROR. */
-struct answer *mirror_admit(struct mirror *m, struct slice id);
+ * reference; ANSWER_DONE (what was pruned in it) or ANSWER_ERROR. */
+struct answer *mirror_admit(struct mirror *m, struct slice id, bool is_pruning);
 /* Somebody waits for that: only the ledger wakes him. */
 bool mirror_is_admitting(struct mirror *m);
 

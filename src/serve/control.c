@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/json_write.h"
 #include "base/str.h"
 #include "mirror/mirror.h"
 #include "serve/reply.h"
@@ -20,18 +21,26 @@ static enum MHD_Result reload(struct request *r)
     return reply_text(r, 202, "application/json", &body);
 }
 
-/* The body names what `tranship import` has verified and staged; it becomes held. */
+/* The body names what `tranship import` has verified and staged; it becomes held. " prune" after
+ * it: all else goes. */
 static enum MHD_Result import(struct request *r)
 {
     struct str body = {0};
-    if (!r->answer)
-        r->answer =
-            mirror_admit(r->desk->mirror, (struct slice){str_text(&r->body), r->body.length});
+    struct slice id = {str_text(&r->body), r->body.length}, rest;
+    if (!r->answer) {
+        bool is_pruning = slice_cut(id, ' ', &id, &rest) && slice_equals(rest, "prune");
+        r->answer = mirror_admit(r->desk->mirror, id, is_pruning);
+    }
     if (request_await_answer(r))
         return MHD_YES;
     if (r->answer->kind == ANSWER_ERROR)
         return reply_error(r, &r->answer->error);
-    str_add(&body, "{\"done\":true}");
+    json_write_open(&body, NULL, '{');
+    json_write_bool(&body, "done", true);
+    json_write_number(&body, "pruned_tags", (int64_t)r->answer->pruned.tags);
+    json_write_number(&body, "pruned_blobs", (int64_t)r->answer->pruned.blobs);
+    json_write_number(&body, "pruned_bytes", (int64_t)r->answer->pruned.bytes);
+    json_write_close(&body, '}');
     return reply_text(r, 200, "application/json", &body);
 }
 
