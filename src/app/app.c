@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The order of stopping is the order of dependence: no new connections, answers under way get their
- * time, the mirror refuses, the fetcher fails what is in flight and the ledger ends what it admits
- * (which ends every wait), the daemons stop, the ledger drains, the index and the store close.
- * libmicrohttpd aborts if it is stopped with a connection suspended, hence fetcher before server.
+ * time, the mirror refuses, the fetcher fails what is in flight, the scrub and the ledger end what
+ * they were asked for (which ends every wait), the daemons stop, the ledger drains, the index and
+ * the store close. libmicrohttpd aborts if it is stopped with a connection suspended, hence fetcher
+ * before server.
  */
 #include "app/app.h"
 
@@ -24,14 +25,16 @@
 #include "cache/hashing.h"
 #include "cache/index.h"
 #include "cache/ledger.h"
+#include "cache/quarantine.h"
 #include "cache/room.h"
+#include "cache/scrub.h"
 #include "cache/store.h"
 #include "fetch/fetcher.h"
 #include "mirror/mirror.h"
 #include "serve/server.h"
 #include "upstream/upstream.h"
 
-enum { INGEST_MAX_AGE_S = 7 * 24 * 3600, RETRY_MS = 5000 };
+enum { INGEST_MAX_AGE_S = 7 * 24 * 3600, QUARANTINE_MAX_AGE_S = 7 * 24 * 3600, RETRY_MS = 5000 };
 
 struct app {
     const struct config *config; /* of the start */
@@ -42,6 +45,7 @@ struct app {
     struct ledger *ledger;
     struct fetcher *fetcher;
     struct hashing *hashing;
+    struct scrub *scrub;
     struct mirror *mirror;
     struct server *server;
     int signals;
@@ -72,6 +76,7 @@ static int open_cache(struct app *a, struct error *e)
         return -1;
     if (store_sweep_ingest(a->store, INGEST_MAX_AGE_S, &kept, &dropped, e) < 0)
         return -1;
+    quarantine_sweep(a->store, QUARANTINE_MAX_AGE_S);
     a->index = index_open(a->store, &rebuilt, e);
     if (!a->index)
         return -1;
@@ -86,7 +91,10 @@ static int open_cache(struct app *a, struct error *e)
     if (!a->ledger)
         return -1;
     a->hashing = hashing_start(e);
-    return a->hashing ? 0 : -1;
+    if (!a->hashing)
+        return -1;
+    a->scrub = scrub_start(a->store, a->index, a->ledger, a->config->scrub_interval_ms, e);
+    return a->scrub ? 0 : -1;
 }
 
 static int start_fetcher(struct app *a, struct error *e)
@@ -117,7 +125,8 @@ static int start_mirror(struct app *a, struct error *e)
                                          .flows = (unsigned)c->prefetch_flows,
                                          .bytes = (uint64_t)c->prefetch_size_bytes},
                                .memory_bytes = (size_t)c->memory_bytes,
-                               .admit = admit_staged};
+                               .admit = admit_staged,
+                               .scrub = a->scrub};
     if (o.rules.retry_ms > c->tag_ttl_ms)
         o.rules.retry_ms = c->tag_ttl_ms;
     freshness_mode_parse(c->mode, &o.rules.mode); /* one of the words: config.def says which */
@@ -201,9 +210,10 @@ static int take_signals(struct app *a, struct error *e)
 static bool is_taken_at_once(const char *name)
 {
     static const char *const names[] = {
-        "upstream",         "mirror",           "username",        "password-file", "log-format",
-        "log-level",        "default-registry", "tls.certificate", "tls.key",       "access.users",
-        "access.client-ca", "access.networks",  "budget",          "keep-free",     NULL};
+        "upstream",   "mirror",       "username",         "password-file",
+        "log-format", "log-level",    "default-registry", "tls.certificate",
+        "tls.key",    "access.users", "access.client-ca", "access.networks",
+        "budget",     "keep-free",    "scrub-interval",   NULL};
     for (size_t i = 0; names[i]; i++)
         if (strcmp(names[i], name) == 0)
             return true;
@@ -246,6 +256,7 @@ static void reload(struct app *a)
     if (world) {
         configure_log(&new);
         set_limits(a, &new);
+        scrub_set_interval(a->scrub, new.scrub_interval_ms);
         tell_what_waits(a, &new);
         bool is_changed = upstreams_replace(a->upstreams, world);
         log_event(LOG_LEVEL_INFO, "the configuration was read again", LOG_S("file", new.path),
@@ -291,6 +302,8 @@ static void stop(struct app *a)
         fetcher_stop(a->fetcher);
     if (a->hashing)
         hashing_stop(a->hashing);
+    if (a->scrub)
+        scrub_stop(a->scrub);
     while (a->mirror && mirror_is_admitting(a->mirror))
         ledger_settle(a->ledger);
     if (a->server)
@@ -299,6 +312,8 @@ static void stop(struct app *a)
         ledger_stop(a->ledger);
     if (a->mirror)
         mirror_free(a->mirror);
+    if (a->scrub)
+        scrub_free(a->scrub);
     if (a->index)
         index_close(a->index);
     if (a->store)

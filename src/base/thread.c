@@ -9,7 +9,10 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/error.h"
@@ -143,4 +146,14 @@ int thread_start(pthread_t *t, const char *name, void *(*run)(void *), void *cls
         return error_errno(e, "start thread %s", name);
     }
     return 0;
+}
+
+/* What linux/ioprio.h says; not every libc's headers have it. */
+enum { IOPRIO_WHO_PROCESS = 1, IOPRIO_IDLE = 3 << 13 };
+
+void thread_yield_to_others(void)
+{
+    pid_t self = (pid_t)syscall(SYS_gettid);
+    setpriority(PRIO_PROCESS, (id_t)self, 19);
+    syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, self, IOPRIO_IDLE);
 }

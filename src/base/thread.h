@@ -49,5 +49,8 @@ static inline void mutex_auto_unlock_(struct mutex **m)
 /* Starts a thread with all signals blocked; name at most 15 bytes. Joined by pthread_join. 0 or -1.
  */
 int thread_start(pthread_t *t, const char *name, void *(*run)(void *), void *cls, struct error *e);
+/* The calling thread gets the processor and the disk only where nobody else wants them. No way
+ * back. */
+void thread_yield_to_others(void);
 
 #endif

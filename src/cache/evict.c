@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "cache/index.h"
+#include "cache/quarantine.h"
 #include "cache/room.h"
 #include "cache/sql.h"
 #include "cache/store.h"
@@ -71,6 +72,12 @@ void evict_free(struct evict *v)
 void evict_listen(struct evict *v, const struct evict_listener *l)
 {
     v->listener = *l;
+}
+
+void evict_tell_gone(struct evict *v, const struct digest *d)
+{
+    if (v->listener.gone)
+        v->listener.gone(v->listener.cls, d);
 }
 
 /* --- rows ------------------------------------------------------------------------------------- */
@@ -198,8 +205,7 @@ static int let_go(struct evict *v, const struct candidate *c, struct error *e)
     if (!v->is_dry) {
         if (store_remove(v->store, &c->digest, e) < 0)
             return -1;
-        if (v->listener.gone)
-            v->listener.gone(v->listener.cls, &c->digest);
+        evict_tell_gone(v, &c->digest);
         metric_add(evicted_blobs_total, 1);
         metric_add(evicted_bytes_total, (int64_t)c->size_bytes);
     }
@@ -263,7 +269,7 @@ static int slice(struct evict *v, int64_t excess, struct error *e)
 {
     int64_t until_us = clock_mono_us() + SLICE_US;
     v->freed = 0;
-    if (take_resting(v))
+    if ((v->freed = quarantine_drop(v->store)) > 0 || take_resting(v))
         return 0;
     if (index_begin(v->x, e) < 0)
         return -1;

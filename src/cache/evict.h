@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What goes when more is taken than may be. First what is on its way in and rests; then images,
- * whole: a hand (SIEVE) passes over what is held in the order in which it came, spares once what
- * was used since it last came by, and takes the rest. What an image here names is no candidate; it
- * goes with the last image that names it. Never what is pinned or being read. The ledger's thread
- * only, in slices that are bounded by rows and time. */
+ * What goes when more is taken than may be. First what was set aside, then what is on its way in
+ * and rests; then images, whole: a hand (SIEVE) passes over what is held in the order in which it
+ * came, spares once what was used since it last came by, and takes the rest. What an image here
+ * names is no candidate; it goes with the last image that names it. Never what is pinned or being
+ * read. The ledger's thread only, in slices that are bounded by rows and time. */
 #ifndef CACHE_EVICT_H
 #define CACHE_EVICT_H
 
@@ -29,6 +29,8 @@ struct evict_listener {
 struct evict *evict_new(struct store *s, struct index *x);
 void evict_free(struct evict *v);
 void evict_listen(struct evict *v, const struct evict_listener *l);
+/* It went for another reason. */
+void evict_tell_gone(struct evict *v, const struct digest *d);
 
 /* One slice, if one is needed: true, and it should be called again soon. Logs and counts. */
 bool evict_step(struct evict *v);

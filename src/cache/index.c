@@ -21,7 +21,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "cache/room.h"
-#include "cache/scrub.h"
+#include "cache/agree.h"
 #include "cache/sql.h"
 #include "cache/store.h"
 
@@ -72,10 +72,10 @@ static int find_last_turn(struct index *x, struct error *e)
 
 static int open_and_agree(struct index *x, struct store *s, struct error *e)
 {
-    struct scrub_result found = {0};
+    struct agree_result found = {0};
     if (sql_open_writer(&x->writer, x->path, e) < 0)
         return -1;
-    if (find_last_turn(x, e) < 0 || scrub_agree(s, x, &x->writer, &found, e) < 0) {
+    if (find_last_turn(x, e) < 0 || agree_by_name(s, x, &x->writer, &found, e) < 0) {
         sql_close(&x->writer);
         return -1;
     }
@@ -341,6 +341,29 @@ int index_tally(struct index_reader *r, struct index_tally *out, struct error *e
     return 0;
 }
 
+int index_next_blob(struct index_reader *r, const struct digest *after, struct digest *out,
+                    struct error *e)
+{
+    autoquery struct query q = query_start(&r->sql, SQL_NEXT_BLOB);
+    query_digest(&q, after);
+    int got = query_step(&q, e);
+    return got == 1 && query_get_digest(&q, 0, out, e) < 0 ? -1 : got;
+}
+
+int index_get_scrub(struct index_reader *r, struct index_scrub *out, struct error *e)
+{
+    struct index_scrub found = {.began_at = 0};
+    autoquery struct query q = query_start(&r->sql, SQL_GET_SCRUB);
+    int got = query_step(&q, e);
+    if (got < 1)
+        return got;
+    if (!query_is_null(&q, 0) && query_get_digest(&q, 0, &found.place, e) < 0)
+        return -1;
+    found.began_at = query_get_integer(&q, 1);
+    *out = found;
+    return 1;
+}
+
 int index_each_root(struct index_reader *r, const char *registry, const char *repository,
                     bool (*visit)(const struct digest *d, void *cls), void *cls, struct error *e)
 {
@@ -569,6 +592,14 @@ int index_renew(struct index *x, const struct digest *d, struct error *e)
     autoquery struct query q = query_start(&x->writer, SQL_RENEW);
     query_digest(&q, d);
     query_integer(&q, x->turn);
+    return query_run(&q, e);
+}
+
+int index_put_scrub(struct index *x, const struct index_scrub *scrub, struct error *e)
+{
+    autoquery struct query q = query_start(&x->writer, SQL_PUT_SCRUB);
+    query_digest(&q, &scrub->place);
+    query_integer(&q, scrub->began_at);
     return query_run(&q, e);
 }
 

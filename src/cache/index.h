@@ -102,6 +102,18 @@ struct index_tally {
 };
 int index_tally(struct index_reader *r, struct index_tally *out, struct error *e); /* 0 or -1 */
 
+/* The first blob after that one, in the order of their digests; after a zeroed digest, the first of
+ * all. */
+int index_next_blob(struct index_reader *r, const struct digest *after, struct digest *out,
+                    struct error *e);
+
+/* How far the scrub has come. */
+struct index_scrub {
+    struct digest place; /* the last that its pass has looked at; algorithm 0: the pass has ended */
+    int64_t began_at;    /* wall seconds */
+};
+int index_get_scrub(struct index_reader *r, struct index_scrub *out, struct error *e);
+
 /* Manifests that were fetched there, with no tag of that repository on them, in none of its indexes
  * and speaking of no other. Count visited or -1. */
 int index_each_root(struct index_reader *r, const char *registry, const char *repository,
@@ -142,6 +154,8 @@ int index_remove_pin(struct index *x, const char *registry, const char *reposito
                      const char *reference, struct error *e);
 /* 1: a pin names that digest, or a tag that leads to it. */
 int index_is_pinned(struct index *x, const struct digest *d, struct error *e);
+
+int index_put_scrub(struct index *x, const struct index_scrub *scrub, struct error *e);
 
 int64_t index_disk_bytes(const struct index *x); /* that its files take */
 /* For who shares its folder: evict.c, imported.c, prune.c. */

@@ -5,8 +5,10 @@
  * whose transaction failed stay, for their names are true, and the next start adopts them. */
 #include "cache/ledger.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -17,6 +19,7 @@
 #include "base/thread.h"
 #include "cache/evict.h"
 #include "cache/index.h"
+#include "cache/quarantine.h"
 #include "cache/room.h"
 #include "cache/store.h"
 #include "oci/manifest.h"
@@ -36,6 +39,7 @@ enum entry_kind {
     ENTRY_PIN,
     ENTRY_UNPIN,
     ENTRY_REMOVE_BLOB,
+    ENTRY_SET_ASIDE,
     ENTRY_REMOVE_PARTIAL,
     ENTRY_LISTEN,
     ENTRY_MAKE_ROOM,
@@ -46,7 +50,7 @@ enum entry_kind {
 struct entry {
     struct letter letter;
     enum entry_kind kind;
-    int fd;             /* PUBLISH: borrowed */
+    int fd;             /* PUBLISH: borrowed; SET_ASIDE: its own, or -1 */
     int64_t size_bytes; /* PUBLISH, HOLD; -1 unknown; EVICT: what may be taken */
     int64_t now_s;      /* when it was posted: that is when it was so */
     struct digest digest;
@@ -61,6 +65,7 @@ struct entry {
     void (*visit)(const struct evicted *gone, void *cls); /* EVICT */
     ledger_work work;                                     /* RUN */
     bool is_dry;                                          /* EVICT */
+    bool is_remembered;                                   /* SET_ASIDE */
     ledger_done done;                                     /* or NULL */
     void *cls;
     struct error error; /* ERR_NONE while all went well */
@@ -109,6 +114,8 @@ static void entry_free(struct entry *n)
     free(n->body);
     if (n->kind == ENTRY_MANIFEST)
         manifest_fini(&n->manifest);
+    if (n->kind == ENTRY_SET_ASIDE && n->fd >= 0)
+        close(n->fd);
     free(n);
 }
 
@@ -259,6 +266,17 @@ void ledger_remove_blob(struct ledger *l, const struct digest *d)
     post_or_drop(l, entry_new(ENTRY_REMOVE_BLOB, NULL, NULL, d));
 }
 
+bool ledger_set_aside(struct ledger *l, const struct digest *d, int fd, bool is_remembered,
+                      ledger_done done, void *cls)
+{
+    struct entry *n = entry_new(ENTRY_SET_ASIDE, NULL, NULL, d);
+    n->fd = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    n->is_remembered = is_remembered;
+    n->done = done;
+    n->cls = cls;
+    return post(l, n, true);
+}
+
 void ledger_remove_partial(struct ledger *l, const struct digest *d)
 {
     post_or_drop(l, entry_new(ENTRY_REMOVE_PARTIAL, NULL, NULL, d));
@@ -327,6 +345,17 @@ static int publish_manifest(struct ledger *l, struct entry *n, struct error *e)
     return store_publish_bytes(l->store, &n->digest, n->body, n->length, e);
 }
 
+/* Where there is no file any more the row goes all the same; where there is another, it stays. */
+static int set_aside(struct ledger *l, struct entry *n, struct error *e)
+{
+    int got = quarantine_take(l->store, &n->digest, n->fd, e);
+    if (got == 1)
+        metric_add(set_aside_blobs_total, 1);
+    if (got == 0 && store_has(l->store, &n->digest, NULL))
+        error_set(e, ERR_NOT_FOUND, "it was replaced meanwhile");
+    return got;
+}
+
 static void do_file(struct ledger *l, struct entry *n)
 {
     struct error *e = &n->error;
@@ -342,6 +371,10 @@ static void do_file(struct ledger *l, struct entry *n)
     case ENTRY_REMOVE_BLOB:
         if (store_remove(l->store, &n->digest, e) < 0)
             note_failure(l, "blob not removed", n, e);
+        break;
+    case ENTRY_SET_ASIDE:
+        if (set_aside(l, n, e) < 0)
+            note_failure(l, "blob not set aside", n, e);
         break;
     case ENTRY_REMOVE_PARTIAL:
         store_partial_remove(l->store, &n->digest);
@@ -421,6 +454,7 @@ static int do_rows(struct index *x, struct entry *n, struct error *e)
     case ENTRY_UNPIN:
         return remove_pin_row(x, n, e);
     case ENTRY_REMOVE_BLOB:
+    case ENTRY_SET_ASIDE:
         return index_remove_blob(x, &n->digest, e);
     default:
         break;
@@ -483,6 +517,8 @@ static void do_evictions(struct ledger *l, struct group *g)
         struct entry *n = g->entries[i];
         if (n->kind == ENTRY_LISTEN)
             evict_listen(l->evict, &n->listener);
+        else if (n->kind == ENTRY_SET_ASIDE && n->is_remembered && n->error.kind == ERR_NONE)
+            evict_tell_gone(l->evict, &n->digest);
         else if (n->kind == ENTRY_EVICT)
             evict_down_to(l->evict, n->size_bytes, n->is_dry, n->visit, n->cls, &n->error);
     }

@@ -68,8 +68,15 @@ bool ledger_pin(struct ledger *l, const char *registry, const char *repository,
                 const char *reference, ledger_done done, void *cls);
 bool ledger_unpin(struct ledger *l, const char *registry, const char *repository,
                   const char *reference, ledger_done done, void *cls);
-/* A held blob turned out missing or wrong: file and row go. */
+/* File and row go. */
 void ledger_remove_blob(struct ledger *l, const struct digest *d);
+/* A held blob turned out wrong, or missing: its file is set aside (quarantine.h), and its row goes.
+ * is_remembered: whoever listens may have it, and is told that it went. fd is the file that was
+ * found wrong, of which the ledger keeps a descriptor of its own: if another has its name by now,
+ * nothing happens (ERR_NOT_FOUND). -1: there was no regular file. done may be NULL. Refused as a
+ * publish is. */
+bool ledger_set_aside(struct ledger *l, const struct digest *d, int fd, bool is_remembered,
+                      ledger_done done, void *cls);
 /* Who is asked and told about what is evicted, from then on: on the ledger's thread. Copied. */
 void ledger_listen(struct ledger *l, const struct evict_listener *e);
 /* Wakes it to make room at once, where somebody waits for it (room_want); without, it looks once a

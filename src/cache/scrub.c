@@ -1,266 +1,362 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Start-up agreement of files and rows. A file without a row was published just before a kill, or
- * the index was lost: it is adopted, for a name under blobs/ is a proof. A row without a file is
- * dropped. Names are compared, nothing is hashed, and only files that no row knows are looked at.
- * Manifests among those are told by their form. */
+ * Reading and hashing, and how fast. The place of the pass is a row of the index, written once a
+ * minute: a kill costs a minute's work. Knows nothing of who serves what it reads. */
 #include "cache/scrub.h"
 
-#include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/auto.h"
-#include "base/error.h"
+#include "base/clock.h"
 #include "base/file.h"
-#include "base/json.h"
 #include "base/log.h"
+#include "base/mailbox.h"
+#include "base/metrics.h"
+#include "base/thread.h"
 #include "cache/index.h"
+#include "cache/ledger.h"
+#include "cache/quarantine.h"
 #include "cache/room.h"
-#include "cache/sql.h"
 #include "cache/store.h"
-#include "oci/digest.h"
-#include "oci/manifest.h"
 
-/* Digests of one algorithm without anything between them: 32 MB for a million. */
-struct pile {
-    uint8_t *bytes;
-    size_t each_bytes, count, room;
+enum {
+    PIECE_BYTES = 256 << 10,
+    SUSPECTS_MAX = 1024,
+    SAVE_EVERY_MS = 60 * 1000,
+    LOOK_EVERY_MS = 60 * 1000, /* whether the next pass is due */
+    FILE_COSTS_BYTES = 4096,   /* to open one, as bytes that are read */
+    LEAST_RATE = 1 << 20,      /* bytes a second: a large blob must not take days */
+    MOST_RATE = 64 << 20,      /* clients come first, however short the interval */
 };
 
-static void pile_add(struct pile *p, const struct digest *d)
+/* --- one blob --------------------------------------------------------------------------------- */
+
+static enum scrub_verdict hash(const struct digest *d, struct hasher *h,
+                               bool (*pace)(void *cls, size_t bytes), void *cls,
+                               struct scrub_found *out)
 {
-    if (p->count == p->room) {
-        p->room = p->room ? p->room * 2 : 1024;
-        p->bytes = alloc_grow(p->bytes, p->room, p->each_bytes);
+    struct digest got;
+    autofree char *piece = alloc_array(PIECE_BYTES, 1);
+    uint64_t at = 0;
+    ssize_t n;
+    while ((n = file_read_some(out->fd, piece, PIECE_BYTES, at, &out->why)) > 0) {
+        hasher_update(h, piece, (size_t)n);
+        at += (uint64_t)n;
+        if (pace && !pace(cls, (size_t)n))
+            return SCRUB_STOPPED;
     }
-    memcpy(p->bytes + p->count++ * p->each_bytes, d->bytes, p->each_bytes);
+    if (n < 0)
+        return SCRUB_WRONG;
+    hasher_final(h, &got);
+    out->size_bytes = at;
+    if (digest_equals(&got, d))
+        return SCRUB_RIGHT;
+    char text[DIGEST_TEXT_MAX];
+    error_set(&out->why, ERR_CORRUPT, "its bytes are those of %s", digest_print(&got, text));
+    return SCRUB_WRONG;
 }
 
-static const uint8_t *pile_at(const struct pile *p, size_t i)
+enum scrub_verdict scrub_look(struct store *s, const struct digest *d,
+                              bool (*pace)(void *cls, size_t bytes), void *cls,
+                              struct scrub_found *out)
 {
-    return p->bytes + i * p->each_bytes;
+    *out = (struct scrub_found){.fd = -1};
+    int got = store_get(s, d, &out->fd, &out->size_bytes, &out->why);
+    if (got == 0)
+        return SCRUB_ABSENT;
+    if (got < 0)
+        return out->why.kind == ERR_CORRUPT ? SCRUB_WRONG : SCRUB_UNKNOWN;
+    if (pace && !pace(cls, FILE_COSTS_BYTES))
+        return SCRUB_STOPPED;
+    struct hasher *h = hasher_new((enum digest_algorithm)d->algorithm);
+    enum scrub_verdict verdict = hash(d, h, pace, cls, out);
+    hasher_free(h);
+    return verdict;
 }
 
-static void pile_get(const struct pile *p, size_t i, int algorithm, struct digest *out)
-{
-    *out = (struct digest){.algorithm = (uint8_t)algorithm};
-    memcpy(out->bytes, pile_at(p, i), p->each_bytes);
-}
+/* --- the thread ------------------------------------------------------------------------------- */
 
-static int compare_32(const void *a, const void *b)
-{
-    return memcmp(a, b, 32);
-}
-
-static int compare_64(const void *a, const void *b)
-{
-    return memcmp(a, b, 64);
-}
-
-#define ALGORITHMS (DIGEST_SHA512 + 1)
+struct suspect {
+    struct letter letter; /* first */
+    struct digest digest;
+    scrub_done done;
+    void *cls;
+};
 
 struct scrub {
     struct store *store;
-    struct index *x;
-    struct pile held[ALGORITHMS];    /* the files, in byte order */
-    struct pile unknown[ALGORITHMS]; /* files without a row */
-    struct pile lost[ALGORITHMS];    /* rows without a file */
-    struct scrub_result result;
+    struct index_reader *reader;
+    struct ledger *ledger;
+    struct mailbox *suspects;
+    pthread_t thread;
+    _Atomic int64_t interval_ms;
+    _Atomic bool is_stopping;
+    /* the thread's: */
+    struct index_scrub pass;
+    bool is_passing;    /* pass is under way, else it has ended */
+    int64_t held_bytes; /* when it began, or went on */
+    int64_t saved_ms;
+    int64_t owed_bytes; /* were read, and not waited for yet */
+    uint64_t blobs, wrong;
 };
 
-static void scrub_init(struct scrub *c, struct store *s, struct index *x)
+static bool is_stopping(struct scrub *c)
 {
-    *c = (struct scrub){.store = s, .x = x};
-    for (int i = DIGEST_SHA256; i < ALGORITHMS; i++) {
-        size_t each_bytes = i == DIGEST_SHA256 ? 32 : 64;
-        c->held[i].each_bytes = c->unknown[i].each_bytes = c->lost[i].each_bytes = each_bytes;
-    }
+    return atomic_load(&c->is_stopping);
 }
 
-static void scrub_fini(struct scrub *c)
+/* --- what is wrong ---------------------------------------------------------------------------- */
+
+static void note_failed(void *cls, const struct error *e)
 {
-    for (int i = DIGEST_SHA256; i < ALGORITHMS; i++) {
-        free(c->held[i].bytes);
-        free(c->unknown[i].bytes);
-        free(c->lost[i].bytes);
-    }
+    if (e)
+        *(struct error *)cls = *e;
 }
-#define autoscrub __attribute__((cleanup(scrub_fini)))
 
-/* --- comparing -------------------------------------------------------------------------------- */
+static void report(const struct digest *d, const struct scrub_found *found,
+                   const struct error *failed)
+{
+    char text[DIGEST_TEXT_MAX];
+    log_event(LOG_LEVEL_ERROR,
+              failed->kind == ERR_NONE
+                  ? "a held blob is wrong, set aside; it is fetched again when it is asked for"
+                  : "a held blob is wrong, and could not be set aside",
+              LOG_S("digest", digest_print(d, text)), LOG_I("bytes", found->size_bytes),
+              LOG_S("reason", found->why.text),
+              LOG_S("error", failed->kind == ERR_NONE ? NULL : failed->text), LOG_END);
+}
 
-static int note_held(const struct digest *d, void *cls)
+/* Looks at it, and lets the ledger set it aside if it is wrong. failed: ERR_NONE before. */
+static enum scrub_verdict judge(struct scrub *c, const struct digest *d,
+                                bool (*pace)(void *cls, size_t bytes), struct error *failed)
+{
+    struct scrub_found found;
+    enum scrub_verdict verdict = scrub_look(c->store, d, pace, c, &found);
+    if (verdict == SCRUB_WRONG) {
+        if (ledger_set_aside(c->ledger, d, found.fd, true, note_failed, failed))
+            ledger_settle(c->ledger);
+        else
+            error_set(failed, ERR_STOPPING, "the mirror is stopping");
+        if (failed->kind == ERR_NOT_FOUND) { /* replaced while it was looked at */
+            *failed = (struct error){0};
+            verdict = SCRUB_ABSENT;
+        } else {
+            report(d, &found, failed);
+        }
+    } else if (verdict == SCRUB_UNKNOWN) {
+        *failed = found.why;
+        log_event(LOG_LEVEL_WARNING, "a held blob could not be looked at",
+                  LOG_S("reason", found.why.text), LOG_END);
+    }
+    if (found.fd >= 0)
+        close(found.fd);
+    return verdict;
+}
+
+static bool until_stopped(void *cls, size_t bytes)
+{
+    (void)bytes;
+    return !is_stopping(cls);
+}
+
+static void clear(struct scrub *c, struct suspect *s)
+{
+    struct error failed = {.kind = ERR_NONE};
+    enum scrub_verdict verdict = SCRUB_STOPPED;
+    if (!is_stopping(c))
+        verdict = judge(c, &s->digest, until_stopped, &failed);
+    if (verdict == SCRUB_STOPPED)
+        error_set(&failed, ERR_STOPPING, "the mirror is stopping");
+    if (s->done)
+        s->done(s->cls, verdict, failed.kind == ERR_NONE ? NULL : &failed);
+    free(s);
+}
+
+/* Waits that long, and looks at each suspect that comes meanwhile. false: stopping. */
+static bool wait(struct scrub *c, int64_t ms)
+{
+    int64_t until_ms = clock_mono_ms() + ms, left_ms = ms;
+    while (!is_stopping(c) && left_ms >= 0) {
+        struct suspect *s = (struct suspect *)mailbox_take(c->suspects, left_ms);
+        if (!s)
+            break;
+        clear(c, s);
+        left_ms = until_ms - clock_mono_ms();
+    }
+    return !is_stopping(c);
+}
+
+/* --- the pass --------------------------------------------------------------------------------- */
+
+static int write_pass(struct store *s, struct index *x, void *cls, struct error *e)
+{
+    (void)s;
+    return index_put_scrub(x, cls, e);
+}
+
+static void save(struct scrub *c)
+{
+    if (ledger_run(c->ledger, write_pass, NULL, &c->pass))
+        ledger_settle(c->ledger);
+    c->saved_ms = clock_mono_ms();
+}
+
+/* Bytes a second. */
+static int64_t rate(struct scrub *c)
+{
+    int64_t needed = c->held_bytes / (atomic_load(&c->interval_ms) / 1000 + 1);
+    return needed < LEAST_RATE ? LEAST_RATE : needed > MOST_RATE ? MOST_RATE : needed;
+}
+
+static bool keep_pace(void *cls, size_t bytes)
 {
     struct scrub *c = cls;
-    pile_add(&c->held[d->algorithm], d);
-    return 0;
+    c->owed_bytes += (int64_t)bytes;
+    metric_add(scrubbed_bytes_total, (int64_t)bytes);
+    if (c->owed_bytes < PIECE_BYTES)
+        return !is_stopping(c);
+    int64_t ms = c->owed_bytes * 1000 / rate(c);
+    c->owed_bytes = 0;
+    return wait(c, ms);
 }
 
-static int list_files(struct scrub *c, struct error *e)
+static void begin_pass(struct scrub *c)
 {
-    if (store_list(c->store, note_held, c, e) < 0)
-        return -1;
-    for (int i = DIGEST_SHA256; i < ALGORITHMS; i++)
-        if (c->held[i].count)
-            qsort(c->held[i].bytes, c->held[i].count, c->held[i].each_bytes,
-                  i == DIGEST_SHA256 ? compare_32 : compare_64);
-    return 0;
-}
-
-/* Where the pass over the files stands: at[i] counts those of an algorithm that rows have met or
- * passed. */
-struct cursor {
-    size_t at[ALGORITHMS];
-};
-
-/* Everything before the row's digest has no row; the row has its file, or is lost. */
-static void meet_row(struct scrub *c, struct cursor *files, const struct digest *row,
-                     int64_t size_bytes)
-{
-    const struct pile *held = &c->held[row->algorithm];
-    size_t *at = &files->at[row->algorithm];
-    int order = -1;
-    while (*at < held->count &&
-           (order = memcmp(pile_at(held, *at), row->bytes, held->each_bytes)) < 0) {
-        struct digest unknown;
-        pile_get(held, (*at)++, row->algorithm, &unknown);
-        pile_add(&c->unknown[row->algorithm], &unknown);
+    struct index_tally held = {0};
+    struct error e;
+    if (c->pass.place.algorithm == 0) {
+        c->pass.began_at = clock_wall_s();
+        c->blobs = c->wrong = 0;
     }
-    if (*at < held->count && order == 0) {
-        c->result.bytes += room_of_file((uint64_t)size_bytes);
-        (*at)++;
-    } else {
-        pile_add(&c->lost[row->algorithm], row);
+    if (index_tally(c->reader, &held, &e) < 0)
+        log_event(LOG_LEVEL_WARNING, "what is held cannot be summed", LOG_S("reason", e.text),
+                  LOG_END);
+    c->held_bytes = (int64_t)(held.bytes + held.blobs * FILE_COSTS_BYTES);
+    c->is_passing = true;
+}
+
+static void end_pass(struct scrub *c)
+{
+    c->pass.place = (struct digest){0};
+    c->is_passing = false;
+    save(c);
+    if (c->blobs == 0)
+        return;
+    log_event(LOG_LEVEL_INFO, "all that is held was looked at", LOG_I("blobs", c->blobs),
+              LOG_I("wrong", c->wrong), LOG_END);
+}
+
+/* The next blob in order. */
+static void pass_one(struct scrub *c)
+{
+    struct digest d;
+    struct error e;
+    struct error failed = {.kind = ERR_NONE};
+    int got = index_next_blob(c->reader, &c->pass.place, &d, &e);
+    if (got == 0) {
+        end_pass(c);
+        return;
     }
-}
-
-static int compare_rows(struct scrub *c, struct sql *w, struct error *e)
-{
-    struct cursor files = {0};
-    autoquery struct query q = query_start(w, SQL_EACH_BLOB);
-    int got;
-    while ((got = query_step(&q, e)) > 0) {
-        struct digest row;
-        if (query_get_digest(&q, 0, &row, e) < 0)
-            return -1;
-        meet_row(c, &files, &row, query_get_integer(&q, 1));
+    if (got < 0) { /* whoever needs the index tells of it */
+        wait(c, LOOK_EVERY_MS);
+        return;
     }
-    if (got < 0)
-        return -1;
-    for (int i = DIGEST_SHA256; i < ALGORITHMS; i++) {
-        for (size_t k = files.at[i]; k < c->held[i].count; k++) {
-            struct digest unknown;
-            pile_get(&c->held[i], k, i, &unknown);
-            pile_add(&c->unknown[i], &unknown);
-        }
-    }
-    return 0;
+    enum scrub_verdict verdict = judge(c, &d, keep_pace, &failed);
+    if (verdict == SCRUB_STOPPED)
+        return;
+    c->pass.place = d;
+    c->blobs++;
+    c->wrong += verdict == SCRUB_WRONG;
+    metric_add(scrubbed_blobs_total, 1);
+    if (clock_mono_ms() >= c->saved_ms + SAVE_EVERY_MS)
+        save(c);
 }
 
-/* --- adopting --------------------------------------------------------------------------------- */
-
-/* JSON of another kind is a blob like any other: an image's configuration has a "config" too. */
-static bool looks_like_manifest(const char *bytes, size_t length)
+/* A clock that was set back must not keep the next pass from beginning. */
+static bool is_due(const struct scrub *c, int64_t interval_ms)
 {
-    autojson struct json_t *document = json_parse(bytes, length, NULL);
-    if (!document || !json_is_object(document))
-        return false;
-    const char *media_type = json_get_string(document, "mediaType");
-    if (media_type)
-        return manifest_is_known_type(media_type);
-    return json_get_array(document, "manifests") ||
-           (json_get_object(document, "config") && json_get_array(document, "layers"));
+    int64_t now_s = clock_wall_s();
+    return c->pass.place.algorithm || now_s < c->pass.began_at ||
+           now_s - c->pass.began_at >= interval_ms / 1000;
 }
 
-/* A file that cannot be read is no manifest: one bad sector must not keep the mirror from starting.
- */
-static bool read_manifest(int fd, uint64_t size_bytes, struct manifest *m)
+static void step(struct scrub *c)
 {
-    char first = 0;
-    if (size_bytes < 2 || size_bytes > MANIFEST_MAX_BYTES)
-        return false;
-    if (file_read_some(fd, &first, 1, 0, NULL) != 1 || first != '{')
-        return false;
-    autofree char *bytes = alloc_zero(size_bytes + 1);
-    ssize_t length = file_read_some(fd, bytes, size_bytes, 0, NULL);
-    if (length < 0 || !looks_like_manifest(bytes, (size_t)length))
-        return false;
-    return manifest_parse(NULL, bytes, (size_t)length, m, NULL) == 0;
+    int64_t interval_ms = atomic_load(&c->interval_ms);
+    if (interval_ms > 0 && !c->is_passing && is_due(c, interval_ms))
+        begin_pass(c);
+    if (interval_ms > 0 && c->is_passing)
+        pass_one(c);
+    else
+        wait(c, LOOK_EVERY_MS);
 }
 
-static int adopt(struct scrub *c, const struct digest *d, struct error *e)
+static void *run(void *cls)
 {
-    struct stat st;
-    struct manifest m;
-    struct error why = {0};
-    uint64_t size_bytes = 0;
-    autoclose int fd = -1;
-    int got = store_get(c->store, d, &fd, &size_bytes, &why);
-    if (got == 0) /* removed meanwhile */
-        return 0;
-    if (got < 0 || fstat(fd, &st) < 0) {
-        log_event(LOG_LEVEL_WARNING, "blob cannot be opened, not adopted",
-                  LOG_S("reason", why.text), LOG_END);
-        return 0;
-    }
-    /* The file remembers about when it was last used, which a lost index no longer does. */
-    int64_t used_at = st.st_atim.tv_sec > st.st_mtim.tv_sec ? st.st_atim.tv_sec : st.st_mtim.tv_sec;
-    if (index_adopt_blob(c->x, d, size_bytes, used_at, e) < 0)
-        return -1;
-    c->result.adopted++;
-    c->result.bytes += room_of_file(size_bytes);
-    if (!read_manifest(fd, size_bytes, &m))
-        return 0;
-    int result = index_put_manifest(c->x, d, &m, NULL, NULL, e);
-    manifest_fini(&m);
-    c->result.manifests++;
-    return result;
+    struct scrub *c = cls;
+    struct suspect *s;
+    thread_yield_to_others();
+    while (!is_stopping(c))
+        step(c);
+    if (c->pass.place.algorithm)
+        save(c);
+    while ((s = (struct suspect *)mailbox_take(c->suspects, -1)))
+        clear(c, s);
+    return NULL;
 }
 
-static int apply(struct scrub *c, struct error *e)
+/* --- life ------------------------------------------------------------------------------------- */
+
+struct scrub *scrub_start(struct store *s, struct index *x, struct ledger *l, int64_t interval_ms,
+                          struct error *e)
 {
-    for (int i = DIGEST_SHA256; i < ALGORITHMS; i++) {
-        struct digest d;
-        for (size_t k = 0; k < c->lost[i].count; k++) {
-            pile_get(&c->lost[i], k, i, &d);
-            if (index_remove_blob(c->x, &d, e) < 0)
-                return -1;
-            c->result.lost++;
-        }
-        for (size_t k = 0; k < c->unknown[i].count; k++) {
-            pile_get(&c->unknown[i], k, i, &d);
-            if (adopt(c, &d, e) < 0)
-                return -1;
-        }
-    }
-    return 0;
+    autofree struct scrub *c = alloc_zero(sizeof *c);
+    c->store = s;
+    c->ledger = l;
+    c->interval_ms = interval_ms;
+    c->saved_ms = clock_mono_ms();
+    c->reader = index_reader_open(x, e);
+    if (!c->reader)
+        return NULL;
+    if (index_get_scrub(c->reader, &c->pass, NULL) < 0)
+        c->pass = (struct index_scrub){.began_at = 0};
+    c->suspects = mailbox_new(SUSPECTS_MAX, NULL, NULL);
+    if (thread_start(&c->thread, "scrub", run, c, e) == 0)
+        return take(c);
+    mailbox_free(c->suspects);
+    index_reader_close(c->reader);
+    return NULL;
 }
 
-static bool differs(const struct scrub *c)
+void scrub_set_interval(struct scrub *c, int64_t interval_ms)
 {
-    for (int i = DIGEST_SHA256; i < ALGORITHMS; i++)
-        if (c->lost[i].count || c->unknown[i].count)
-            return true;
+    atomic_store(&c->interval_ms, interval_ms);
+}
+
+void scrub_stop(struct scrub *c)
+{
+    atomic_store(&c->is_stopping, true);
+    mailbox_close(c->suspects);
+    pthread_join(c->thread, NULL);
+    index_reader_close(c->reader);
+    c->reader = NULL;
+}
+
+void scrub_free(struct scrub *c)
+{
+    mailbox_free(c->suspects);
+    free(c);
+}
+
+bool scrub_suspect(struct scrub *c, const struct digest *d, scrub_done done, void *cls)
+{
+    struct suspect *s = alloc_zero(sizeof *s);
+    s->digest = *d;
+    s->done = done;
+    s->cls = cls;
+    if (mailbox_post(c->suspects, &s->letter))
+        return true;
+    free(s);
     return false;
-}
-
-int scrub_agree(struct store *s, struct index *x, struct sql *w, struct scrub_result *out,
-                struct error *e)
-{
-    autoscrub struct scrub c;
-    scrub_init(&c, s, x);
-    if (list_files(&c, e) < 0 || compare_rows(&c, w, e) < 0)
-        return -1;
-    if (differs(&c)) {
-        if (index_begin(x, e) < 0)
-            return -1;
-        if (apply(&c, e) < 0 || index_commit(x, e) < 0) {
-            index_rollback(x);
-            return -1;
-        }
-    }
-    *out = c.result;
-    return 0;
 }

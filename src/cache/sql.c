@@ -56,6 +56,9 @@ static const char *const migrations[] = {
     "ALTER TABLE blob ADD COLUMN used INTEGER NOT NULL DEFAULT 0;",
     /* 5: something of it came by an import. */
     "ALTER TABLE repository ADD COLUMN is_imported INTEGER NOT NULL DEFAULT 0;",
+    /* 6: the one row of scrub.c: the last blob that its pass has looked at, NULL once it has ended.
+     */
+    "CREATE TABLE scrub (id INTEGER PRIMARY KEY, place BLOB, began_at INTEGER NOT NULL);",
 };
 #define SCHEMA_VERSION ((int64_t)(sizeof(migrations) / sizeof(migrations[0])))
 
@@ -341,6 +344,11 @@ const char *query_get_text(struct query *q, int column)
 {
     const char *text = (const char *)sqlite3_column_text(q->statement, column);
     return text ? text : "";
+}
+
+bool query_is_null(struct query *q, int column)
+{
+    return sqlite3_column_type(q->statement, column) == SQLITE_NULL;
 }
 
 int64_t query_get_integer(struct query *q, int column)

@@ -65,6 +65,7 @@ void query_end(struct query *q);                            /* lets the read tra
 
 /* Columns of the row; text is never NULL and lives until the next step. */
 const char *query_get_text(struct query *q, int column);
+bool query_is_null(struct query *q, int column);
 int64_t query_get_integer(struct query *q, int column);
 const void *query_get_bytes(struct query *q, int column, size_t *length); /* never NULL */
 int query_get_digest(struct query *q, int column, struct digest *out,

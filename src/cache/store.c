@@ -23,6 +23,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "cache/quarantine.h"
 #include "cache/room.h"
 
 /* Arrays are indexed by enum digest_algorithm; 0 stays unused. */
@@ -335,7 +336,10 @@ static int publish_as(struct store *s, const struct digest *d, int fd, int folde
     if (file_sync(fd, e) < 0)
         return error_prefix(e, "%s", name);
     int64_t replaced = store_has(s, d, &before) ? room_of_file(before) : 0;
-    if (renameat(folder, name, blobs_of(s, d), hex) < 0)
+    bool is_named = renameat(folder, name, blobs_of(s, d), hex) == 0;
+    if (!is_named && errno == EISDIR && quarantine_take(s, d, -1, e) == 1)
+        is_named = renameat(folder, name, blobs_of(s, d), hex) == 0;
+    if (!is_named)
         return error_errno(e, "rename %s into %s/blobs", name, s->path);
     room_add_blobs(s->room, room_of_file((uint64_t)st.st_size) - replaced);
     atomic_store(&s->is_dirty[d->algorithm], true);

@@ -37,6 +37,7 @@ int content_open(struct store *s, const struct digest *d, const char *media_type
 {
     autoclose int fd = -1;
     uint64_t size;
+    struct digest got;
     int found = store_get(s, d, &fd, &size, e);
     if (found != 1)
         return found;
@@ -57,6 +58,9 @@ int content_open(struct store *s, const struct digest *d, const char *media_type
         return -1;
     if ((uint64_t)n != size)
         return error_set(e, ERR_CORRUPT, "a blob changed its size while it was read");
+    digest_of((enum digest_algorithm)d->algorithm, bytes, (size_t)size, &got);
+    if (!digest_equals(&got, d))
+        return error_set(e, ERR_CORRUPT, "its bytes are not those of its digest");
     struct content *c = make(d, media_type);
     c->bytes = take(bytes);
     c->size_bytes = size;

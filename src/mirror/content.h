@@ -32,8 +32,8 @@ struct content {
 /* A copy of bytes in memory. */
 struct content *content_new(const struct digest *d, const char *media_type, const void *bytes,
                             size_t length);
-/* From the store. 1 found (*out has one reference), 0 not held, -1 failed. Waits for the page cache
- * at most. */
+/* From the store. 1 found (*out has one reference), 0 not held, -1 failed; what is small enough to
+ * be read is hashed as well (ERR_CORRUPT). Waits for the page cache at most. */
 int content_open(struct store *s, const struct digest *d, const char *media_type,
                  struct content **out, struct error *e);
 struct content *content_ref(struct content *c);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/auto.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -167,36 +168,68 @@ void known_use(struct known *k, struct content *c)
         ledger_touch(k->ledger, &c->digest);
 }
 
-struct content *known_content(struct known *k, struct index_reader *r, const struct digest *d,
-                              bool as_manifest)
+/* It is fetched again in this request, and is not remembered by now. What another has put in its
+ * place meanwhile stays. */
+static void set_aside(struct known *k, const struct digest *d, const struct error *why)
 {
-    struct content *c = recall_get(k->contents, d, sizeof *d);
-    if (c && (c->media_type[0] || !as_manifest))
-        return c;
-    if (c)
-        content_unref(c);
-    if (!r)
-        return NULL;
-    struct error e;
-    struct index_manifest m = {0};
-    uint64_t size;
-    if (index_find_blob(r, d, &size, &e) != 1)
-        return NULL;
-    if (as_manifest && index_find_manifest(r, d, &m, &e) != 1)
-        return NULL;
-    int found = content_open(k->store, d, m.media_type, &c, &e);
-    if (found == 1 && c->size_bytes == size) {
+    char text[DIGEST_TEXT_MAX];
+    autoclose int fd = -1;
+    uint64_t ignored;
+    log_event(LOG_LEVEL_ERROR, "a held blob is missing or broken, fetching it again",
+              LOG_S("digest", digest_print(d, text)),
+              LOG_S("error", why->kind == ERR_NONE ? NULL : why->text), LOG_END);
+    if (why->kind != ERR_NONE && why->kind != ERR_CORRUPT)
+        return; /* it cannot be read now, which proves nothing */
+    store_get(k->store, d, &fd, &ignored, NULL);
+    ledger_set_aside(k->ledger, d, fd, false, NULL, NULL);
+}
+
+/* Of what is mapped somebody may have cut the file short: nobody could be sent its end. One that is
+ * gone is as good as ever. */
+static bool is_intact(struct known *k, const struct content *c)
+{
+    uint64_t size = 0;
+    return !content_is_mapped(c) || !store_has(k->store, &c->digest, &size) ||
+           size == c->size_bytes;
+}
+
+static struct content *open_held(struct known *k, const struct digest *d, const char *media_type,
+                                 uint64_t size_bytes)
+{
+    struct content *c = NULL;
+    struct error e = {0};
+    int found = content_open(k->store, d, media_type, &c, &e);
+    if (found == 1 && c->size_bytes == size_bytes) {
         known_put_content(k, c);
         return c;
     }
     if (found == 1)
         content_unref(c);
-    char text[DIGEST_TEXT_MAX];
-    log_event(LOG_LEVEL_ERROR, "a held blob is missing or broken, fetching it again",
-              LOG_S("digest", digest_print(d, text)), LOG_S("error", found < 0 ? e.text : NULL),
-              LOG_END);
-    ledger_remove_blob(k->ledger, d);
+    set_aside(k, d, &e);
     return NULL;
+}
+
+struct content *known_content(struct known *k, struct index_reader *r, const struct digest *d,
+                              bool as_manifest)
+{
+    const struct error none = {0};
+    struct content *c = recall_get(k->contents, d, sizeof *d);
+    if (c && !is_intact(k, c)) {
+        recall_forget(k->contents, d, sizeof *d);
+        content_unref(c);
+        set_aside(k, d, &none);
+        return NULL;
+    }
+    if (c && (c->media_type[0] || !as_manifest))
+        return c;
+    if (c)
+        content_unref(c);
+    struct index_manifest m = {0};
+    uint64_t size;
+    if (!r || index_find_blob(r, d, &size, NULL) != 1 ||
+        (as_manifest && index_find_manifest(r, d, &m, NULL) != 1))
+        return NULL;
+    return open_held(k, d, m.media_type, size);
 }
 
 /* --- holds ------------------------------------------------------------------------------------ */

@@ -25,7 +25,8 @@ struct known *known_new(struct store *s, struct ledger *l, size_t memory_bytes);
 void known_free(struct known *k);
 
 /* Held content with a reference, or NULL. as_manifest: only if its media type is known. A file that
- * a row promises and the disk does not have counts as not held, and the row is dropped. */
+ * a row promises and that is missing, of another size or, if it is small, of other bytes, counts as
+ * not held: it is set aside, and its row goes. */
 struct content *known_content(struct known *k, struct index_reader *r, const struct digest *d,
                               bool as_manifest);
 /* It is given to a client now: the ledger is told, once a minute. */

@@ -16,6 +16,7 @@
 #include "cache/imported.h"
 #include "cache/index.h"
 #include "cache/ledger.h"
+#include "cache/scrub.h"
 #include "cache/store.h"
 #include "fetch/survey.h"
 #include "mirror/explain.h"
@@ -509,4 +510,31 @@ struct answer *mirror_admit(struct mirror *m, struct slice id, bool is_pruning)
 bool mirror_is_admitting(struct mirror *m)
 {
     return __atomic_load_n(&m->admitting, __ATOMIC_ACQUIRE) > 0;
+}
+
+/* --- looking again ---------------------------------------------------------------------------- */
+
+static void rechecked(void *cls, enum scrub_verdict verdict, const struct error *failed)
+{
+    static const char *const words[] = {
+        [SCRUB_RIGHT] = "\"right\"", [SCRUB_ABSENT] = "\"absent\"", [SCRUB_WRONG] = "\"wrong\""};
+    struct answer *a = cls;
+    a->kind = failed ? ANSWER_ERROR : ANSWER_DONE;
+    if (failed)
+        a->error = *failed;
+    else
+        a->items = alloc_string(words[verdict]);
+    answer_finish(a);
+    answer_unref(a);
+}
+
+struct answer *mirror_recheck(struct mirror *m, const struct digest *d)
+{
+    struct answer *a = answer_new();
+    struct error e;
+    if (scrub_suspect(m->options.scrub, d, rechecked, answer_ref(a)))
+        return a;
+    error_set(&e, ERR_BUSY, "too much is waiting to be looked at, or the mirror is stopping");
+    rechecked(a, SCRUB_STOPPED, &e);
+    return a;
 }

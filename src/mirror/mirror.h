@@ -24,6 +24,7 @@ struct index;
 struct index_reader;
 struct ledger;
 struct mirror;
+struct scrub;
 struct store;
 struct str;
 struct survey_request;
@@ -38,6 +39,7 @@ struct mirror_options {
     /* A step of having what an import staged held: 1 more is to do, 0 done, -1; on the ledger's
      * thread. NULL: never asked. */
     int (*admit)(struct admittance *a, struct store *s, struct index *x, struct error *e);
+    struct scrub *scrub; /* who looks again at what is suspected; NULL: nobody */
 };
 
 /* An import that is being admitted. */
@@ -96,7 +98,10 @@ void mirror_each_flow(struct mirror *m, size_t max,
 /* Has the ledger admit what was staged under that id, and forgets what was remembered of names. One
  * reference; ANSWER_DONE (what was pruned in it) or ANSWER_ERROR. */
 struct answer *mirror_admit(struct mirror *m, struct slice id, bool is_pruning);
-/* Somebody waits for that: only the ledger wakes him. */
+/* Has what is held under that digest hashed again, and set aside if it is wrong. One reference;
+ * ANSWER_DONE, whose items are "right", "wrong" or "absent" in quotes, or ANSWER_ERROR. */
+struct answer *mirror_recheck(struct mirror *m, const struct digest *d);
+/* Somebody waits for an admission: only the ledger wakes him. */
 bool mirror_is_admitting(struct mirror *m);
 
 /* Refuses whatever is asked from now on: a step of shutting down (stopping the fetcher then fails

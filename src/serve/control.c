@@ -9,6 +9,7 @@
 #include "base/json_write.h"
 #include "base/str.h"
 #include "mirror/mirror.h"
+#include "oci/digest.h"
 #include "serve/reply.h"
 #include "serve/request.h"
 
@@ -19,6 +20,28 @@ static enum MHD_Result reload(struct request *r)
     kill(getpid(), SIGHUP);
     str_add(&body, "{\"accepted\":true}");
     return reply_text(r, 202, "application/json", &body);
+}
+
+/* The body is the digest of a blob that `tranship verify` found wrong: it is looked at again, and
+ * set aside if that is so. */
+static enum MHD_Result recheck(struct request *r)
+{
+    struct str body = {0};
+    struct digest d;
+    struct error e;
+    struct slice text = {str_text(&r->body), r->body.length};
+    if (!r->answer && digest_parse(text, &d) != 1) {
+        error_set(&e, ERR_DIGEST_INVALID, "this command takes a digest");
+        return reply_error(r, &e);
+    }
+    if (!r->answer)
+        r->answer = mirror_recheck(r->desk->mirror, &d);
+    if (request_await_answer(r))
+        return MHD_YES;
+    if (r->answer->kind == ANSWER_ERROR)
+        return reply_error(r, &r->answer->error);
+    str_format(&body, "{\"verdict\":%s}", r->answer->items);
+    return reply_text(r, 200, "application/json", &body);
 }
 
 /* The body names what `tranship import` has verified and staged; it becomes held. " prune" after
@@ -49,6 +72,7 @@ static const struct verb {
     enum MHD_Result (*handle)(struct request *r);
 } verbs[] = {
     {"import", import},
+    {"recheck", recheck},
     {"reload", reload},
 };
 

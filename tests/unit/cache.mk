@@ -16,3 +16,5 @@ unit_tests += test_window
 test_window_SOURCES = tests/unit/test_window.c
 unit_tests += test_evict
 test_evict_SOURCES = tests/unit/test_evict.c tests/unit/data_folder.h
+unit_tests += test_scrub
+test_scrub_SOURCES = tests/unit/test_scrub.c tests/unit/data_folder.h

@@ -110,6 +110,14 @@ static inline void write_file(const char *path, const char *text)
     assert_int_equal(fclose(f), 0);
 }
 
+/* Nothing can be published under that digest: a folder has its name, and cannot be set aside. */
+static inline void block_name(const struct data_folder *f, const struct digest *d)
+{
+    char path[400];
+    assert_int_equal(mkdir(blob_path(f, d, path), 0755), 0);
+    write_file(folder_path_of(f, "quarantine", path), "");
+}
+
 /* The whole of a small file; "" if there is none. */
 static inline const char *read_text(const char *path, char out[400])
 {

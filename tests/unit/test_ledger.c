@@ -250,9 +250,8 @@ static void publish_that_fails_fails_alone(void **state)
     struct running *n = *state;
     struct told gate = TOLD_INIT, good = TOLD_INIT, bad = TOLD_INIT;
     struct digest blocked = digest_of_text("blocked");
-    char path[400];
     int64_t errors = metric_get(ledger_errors_total);
-    assert_int_equal(mkdir(blob_path(n->folder, &blocked, path), 0755), 0);
+    block_name(n->folder, &blocked);
     int one = make_partial(n, "one"), none = make_partial(n, "blocked");
     shut_gate(n, &gate);
     post_blob(n, "one", one, &good);

@@ -220,9 +220,9 @@ static void failed_publish_names_the_digest_and_forgets_the_map(void **state)
     struct data_folder *f = *state;
     struct digest d = digest_of_text("blocked");
     struct error e = {0};
-    char path[400], digest[DIGEST_TEXT_MAX], *map = NULL;
+    char digest[DIGEST_TEXT_MAX], *map = NULL;
     size_t length = 0;
-    assert_int_equal(mkdir(blob_path(f, &d, path), 0755), 0);
+    block_name(f, &d);
     int fd = make_partial(f, &d, "blocked");
     assert_int_equal(store_publish(f->store, &d, fd, &e), -1);
     assert_non_null(strstr(e.text, digest_print(&d, digest)));
@@ -263,8 +263,7 @@ static void bytes_that_cannot_be_published_leave_no_temporary(void **state)
 {
     struct data_folder *f = *state;
     struct digest d = digest_of_text("blocked");
-    char path[400];
-    assert_int_equal(mkdir(blob_path(f, &d, path), 0755), 0);
+    block_name(f, &d);
     assert_int_equal(store_publish_bytes(f->store, &d, "blocked", 7, NULL), -1);
     assert_int_equal(count_names(f, "ingest"), 0);
 }
