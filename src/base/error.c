@@ -75,6 +75,21 @@ int error_set(struct error *e, enum error_kind kind, const char *format, ...)
     return -1;
 }
 
+static enum error_kind kind_of(int number)
+{
+    switch (number) {
+    case ENOSPC:
+    case EDQUOT:
+        return ERR_NO_SPACE;
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM:
+        return ERR_BUSY;
+    default:
+        return ERR_IO;
+    }
+}
+
 int error_errno(struct error *e, const char *format, ...)
 {
     int number = errno;
@@ -88,8 +103,7 @@ int error_errno(struct error *e, const char *format, ...)
     va_end(args);
     char reason[80];
     const char *said = strerror_r(number, reason, sizeof(reason));
-    enum error_kind kind = number == ENOSPC || number == EDQUOT ? ERR_NO_SPACE : ERR_IO;
-    error_set(e, kind, "%s: %s", what, said);
+    error_set(e, kind_of(number), "%s: %s", what, said);
     errno = number;
     return -1;
 }

@@ -28,8 +28,9 @@ struct error {
 int error_set(struct error *e, enum error_kind kind, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* The same from errno, whose text is appended after ": ". ENOSPC and EDQUOT become ERR_NO_SPACE,
- * all others ERR_IO. Returns -1. */
+/* The same from errno, whose text is appended after ": ". ENOSPC and EDQUOT become ERR_NO_SPACE;
+ * too many open files or too little memory, of which the file is innocent, ERR_BUSY; all others
+ * ERR_IO. Returns -1. */
 int error_errno(struct error *e, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Puts context and ": " before the text that is already there; kind and numbers stay. Returns -1.

@@ -54,6 +54,18 @@ static void a_full_disk_or_quota_is_its_own_kind(void **state)
     assert_int_equal(e.kind, ERR_NO_SPACE);
 }
 
+static void what_the_process_is_short_of_is_no_fault_of_the_file(void **state)
+{
+    static const int numbers[] = {EMFILE, ENFILE, ENOMEM};
+    (void)state;
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        struct error e = {0};
+        errno = numbers[i];
+        error_errno(&e, "open");
+        assert_int_equal(e.kind, ERR_BUSY);
+    }
+}
+
 static void prefix_keeps_kind_and_numbers(void **state)
 {
     (void)state;
@@ -147,6 +159,7 @@ int main(void)
         cmocka_unit_test(a_caller_who_does_not_care_passes_null),
         cmocka_unit_test(errno_text_follows_and_errno_survives),
         cmocka_unit_test(a_full_disk_or_quota_is_its_own_kind),
+        cmocka_unit_test(what_the_process_is_short_of_is_no_fault_of_the_file),
         cmocka_unit_test(prefix_keeps_kind_and_numbers),
         cmocka_unit_test(the_old_text_may_be_an_argument_of_the_new),
         cmocka_unit_test(control_bytes_become_spaces),
