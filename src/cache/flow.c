@@ -186,6 +186,17 @@ static void wake_those_with_news(struct flow *f)
     }
 }
 
+/* What was written is not given back: whoever asks next is not to depend on it. */
+ssize_t flow_read_file(struct flow *f, void *into, size_t max, uint64_t offset, struct error *e)
+{
+    ssize_t got = file_read_some(f->fd, into, max, offset, e);
+    if (got <= 0) {
+        room_note_unreadable(store_room(f->store));
+        atomic_store(&f->is_unreadable, true);
+    }
+    return got;
+}
+
 ssize_t flow_read(struct flow *f, uint64_t offset, void *into, size_t max, struct error *e)
 {
     uint64_t n;
@@ -212,7 +223,7 @@ ssize_t flow_read(struct flow *f, uint64_t offset, void *into, size_t max, struc
     }
     if (n == 0)
         return 0;
-    ssize_t got = file_read_some(f->fd, into, (size_t)n, offset, e);
+    ssize_t got = flow_read_file(f, into, (size_t)n, offset, e);
     if (got == 0)
         return error_set(e, ERR_IO, "the partial file is shorter than what was written to it");
     return got;
@@ -253,7 +264,10 @@ static void take_up_file(struct flow *f)
     struct error e;
     autofree char *map = NULL;
     size_t length;
-    f->fd = store_partial_open(f->store, &f->digest, &e);
+    if (room_is_unreadable(store_room(f->store)))
+        error_set(&e, ERR_IO, "the disk did not give back what was written");
+    else
+        f->fd = store_partial_open(f->store, &f->digest, &e);
     if (f->fd < 0) {
         flow_pass(f, &e);
         return;
@@ -346,8 +360,10 @@ static int put_one(struct flow *f, uint64_t offset, const char *bytes, size_t le
 {
     if (!flow_is_passing(f) && write_file(f, offset, bytes, length, e) < 0)
         return -1;
+    /* What cannot be read back cannot be hashed: the next byte will never be the right one. */
     if (flow_is_passing(f) && offset != f->hashed)
-        return error_set(e, ERR_NO_SPACE, "what passes comes in order");
+        return error_set(e, atomic_load(&f->is_unreadable) ? ERR_IO : ERR_NO_SPACE,
+                         "what passes comes in order");
     flow_hash_bytes(f, bytes, length, offset);
     mutex_lock(&f->mutex);
     segments_add(&f->present, offset, offset + length);

@@ -56,7 +56,8 @@ bool flow_error(struct flow *f, struct error *e); /* true and *e filled once FAI
 int flow_fd(const struct flow *f); /* borrowed: the data file; complete once VERIFIED, unless
                                       it passes */
 bool flow_is_passing(const struct flow *f);
-/* It passes, and its first bytes are gone: who has not begun to read needs a flow of his own. */
+/* Its first bytes are gone, as it passes, or its file cannot be read: who has not begun to read
+ * needs a flow of his own. */
 bool flow_is_past(struct flow *f);
 uint64_t flow_present(struct flow *f); /* bytes present now */
 /* Bytes a second since it was begun, without those that were taken up. */
@@ -99,7 +100,8 @@ bool flow_is_followed(struct flow *f);
 uint64_t flow_known_size(struct flow *f);
 /* Bytes at their place; those already present are not written again. Of a large blob they are
  * gathered, and in the file only after a further one, flow_flush or flow_hole. Refused: beyond the
- * size (ERR_CORRUPT); out of order while it passes (ERR_NO_SPACE). */
+ * size (ERR_CORRUPT); out of order while it passes (ERR_NO_SPACE; ERR_IO if the order cannot come
+ * any more, for the disk does not give back what it has). */
 int flow_write(struct flow *f, uint64_t offset, const void *bytes, size_t length, struct error *e);
 /* The first hole at or after from: false if nothing is missing there. *length is UINT64_MAX while
  * the size is unknown. */

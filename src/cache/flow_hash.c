@@ -33,7 +33,7 @@ static uint64_t hash_chunk(struct flow *f, char *chunk)
     mutex_unlock(&f->mutex);
     if (n == 0)
         return 0;
-    ssize_t got = file_read_some(f->fd, chunk, n < HASH_CHUNK ? (size_t)n : HASH_CHUNK, at, NULL);
+    ssize_t got = flow_read_file(f, chunk, n < HASH_CHUNK ? (size_t)n : HASH_CHUNK, at, NULL);
     if (got <= 0)
         return 0; /* flow_finish will find the hash short of the end and fail */
     hasher_update(f->hasher, chunk, (size_t)got);

@@ -33,6 +33,7 @@ struct flow {
     uint64_t news;         /* producer: bytes of it */
     int64_t full_since_ms; /* producer: the window has no room; 0: it has */
     atomic_bool is_passing;
+    atomic_bool is_unreadable; /* the file did not give back what it was given */
 
     struct mutex mutex; /* guards all below */
     enum flow_state state;
@@ -65,6 +66,9 @@ void flow_hash_bytes(struct flow *f, const void *bytes, size_t length, uint64_t 
 void flow_hash_news(struct flow *f); /* more is present: work for who hashes beside */
 /* The hasher is the producer's, until he takes is_claimed back. Waits for a chunk at most. */
 void flow_hash_claim(struct flow *f);
+
+/* What the file has from offset on: count or -1. Any thread. */
+ssize_t flow_read_file(struct flow *f, void *into, size_t max, uint64_t offset, struct error *e);
 
 /* --- while it passes -------------------------------------------------------------------------- */
 /* With the mutex held. true: the first bytes from offset on, *length of them, are copied. false:

@@ -84,6 +84,8 @@ bool flow_copy_from_window(struct flow *f, uint64_t offset, void *into, uint64_t
 
 bool flow_is_past(struct flow *f)
 {
+    if (atomic_load(&f->is_unreadable))
+        return true;
     MUTEX_HOLD(&f->mutex);
     return f->window.passed > 0;
 }

@@ -20,6 +20,7 @@ enum {
     STEP_BYTES = 8 << 20,    /* reserved at once for content of unknown size */
     FULL_FOR_MS = 60 * 1000, /* after the disk refused bytes */
     FULL_PERCENT = 98,       /* of what was taken then */
+    UNREADABLE_FOR_MS = 60 * 1000,
     TELL_EVERY_MS = 60 * 1000,
     FIT_PERCENT = 95, /* of the limit: more is never made room for */
 };
@@ -39,7 +40,8 @@ struct room {
     int folder;
     _Atomic bool is_stuck;
     _Atomic int64_t told_ms; /* that content passes through */
-    struct mutex mutex;      /* guards all below */
+    _Atomic int64_t unreadable_until_ms;
+    struct mutex mutex; /* guards all below */
     struct room_limits limits;
     int64_t blobs, index;
     int64_t partials;  /* the sum of what each reserved or wrote */
@@ -363,4 +365,14 @@ void room_note_full(struct room *r)
         return;
     r->full_at = percent_of(taken(r) - r->unwritten, FULL_PERCENT);
     r->full_until_ms = clock_mono_ms() + FULL_FOR_MS;
+}
+
+void room_note_unreadable(struct room *r)
+{
+    atomic_store(&r->unreadable_until_ms, clock_mono_ms() + UNREADABLE_FOR_MS);
+}
+
+bool room_is_unreadable(const struct room *r)
+{
+    return clock_mono_ms() < atomic_load(&r->unreadable_until_ms);
 }

@@ -66,5 +66,8 @@ void room_note_passing(struct room *r, const char *why);
 /* The disk refused bytes. If it says that it has room all the same (a quota), the limit is a little
  * less than what is taken now, for a minute. */
 void room_note_full(struct room *r);
+/* The disk did not give back what was written: for a minute, what comes need not go there. */
+void room_note_unreadable(struct room *r);
+bool room_is_unreadable(const struct room *r);
 
 #endif

@@ -694,6 +694,34 @@ static void reader_who_holds_up_the_others_is_cut_after_a_while(void **state)
     flow_unref(f);
 }
 
+static bool next_one_passes(struct fixture *x)
+{
+    struct flow *f = begin(x, -1);
+    bool is_passing = flow_is_passing(f);
+    flow_unref(f);
+    return is_passing;
+}
+
+static void what_the_disk_does_not_give_back_makes_the_next_pass_for_a_minute(void **state)
+{
+    struct fixture *x = *state;
+    struct error e = {0};
+    char byte, path[200], hex[DIGEST_HEX_MAX];
+    clock_freeze(1000, 1000);
+    struct flow *f = begin(x, SIZE);
+    assert_int_equal(flow_write(f, 0, x->blob, SIZE, &e), 0);
+    assert_false(next_one_passes(x));
+    snprintf(path, sizeof path, "%s/ingest/sha256-%s", x->path, digest_hex(&x->digest, hex));
+    assert_int_equal(truncate(path, 0), 0);
+    assert_int_equal(flow_read(f, 0, &byte, 1, &e), -1);
+    assert_int_equal(e.kind, ERR_IO);
+    assert_true(next_one_passes(x));
+    clock_advance_ms(60 * 1000);
+    assert_false(next_one_passes(x));
+    clock_real();
+    flow_unref(f);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -721,6 +749,7 @@ int main(void)
         TEST(a_large_blob_passes_half_way_and_is_right),
         TEST(who_comes_late_to_what_passed_is_sent_away),
         TEST(reader_who_holds_up_the_others_is_cut_after_a_while),
+        TEST(what_the_disk_does_not_give_back_makes_the_next_pass_for_a_minute),
     };
     log_configure(LOG_LEVEL_OFF, LOG_FORMAT_TEXT);
     return cmocka_run_group_tests(tests, NULL, NULL);
