@@ -321,6 +321,7 @@ bool evict_step(struct evict *v)
         if (e.kind != ERR_NO_SPACE) /* that is told where content is refused for it */
             log_event(LOG_LEVEL_ERROR, "eviction failed", LOG_S("reason", e.text), LOG_END);
         metric_add(ledger_errors_total, 1);
+        room_set_stuck(v->room, true); /* whoever waits for it need not */
         rest(v, now_ms);
         return false;
     }

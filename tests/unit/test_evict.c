@@ -13,6 +13,7 @@
 #include "cache/evict.h"
 #include "cache/index.h"
 #include "cache/room.h"
+#include "cache/sql.h"
 #include "data_folder.h"
 
 #define HUB "docker.io"
@@ -394,6 +395,17 @@ static void pass_that_finds_nothing_rests_and_says_so_to_who_waits(void **state)
     assert_int_equal(room_taken(o->room), 0);
 }
 
+static void pass_that_fails_rests_and_keeps_nobody_waiting(void **state)
+{
+    struct opened *o = *state;
+    const struct room_limits limits = {.budget_bytes = 0};
+    blob(o, "one");
+    room_set_limits(o->room, &limits);
+    OK(sql_exec(index_writer(o->x), "DROP TABLE pin", e));
+    assert_false(evict_step(o->v));
+    assert_true(room_is_stuck(o->room));
+}
+
 static void slice_looks_at_a_bounded_number_of_rows(void **state)
 {
     struct opened *o = *state;
@@ -453,6 +465,7 @@ int main(void)
         T(who_waits_gets_room),
         T(content_on_its_way_in_that_rests_goes_first),
         T(pass_that_finds_nothing_rests_and_says_so_to_who_waits),
+        T(pass_that_fails_rests_and_keeps_nobody_waiting),
         T(slice_looks_at_a_bounded_number_of_rows),
         T(rehearsal_tells_what_would_go_and_changes_nothing),
     };
