@@ -26,6 +26,7 @@ struct content {
     unsigned references;
     unsigned readers;    /* atomic */
     int64_t used_min;    /* atomic: the minute in which the ledger was told of its last use */
+    bool is_unstored;    /* atomic: the disk did not take it; known_use tries again */
     size_t mapped_bytes; /* 0: bytes is allocated */
 };
 

@@ -30,6 +30,7 @@ struct fill {
     struct mirror *mirror;
     struct upstream *upstream;
     struct flow *flow;
+    struct content *small; /* that memory has, too; or NULL */
     struct timer again;
     int64_t room_by_ms; /* after that it passes */
     char repository[REPOSITORY_MAX + 1];
@@ -37,6 +38,8 @@ struct fill {
 
 static void fill_end(struct fill *f)
 {
+    if (f->small)
+        content_unref(f->small);
     flights_end_flow(f->mirror->flights, f->flow);
     flow_unref(f->flow);
     free(f);
@@ -44,8 +47,10 @@ static void fill_end(struct fill *f)
 
 static void published(void *cls, const struct error *e)
 {
-    (void)e; /* the ledger has told; what could not be stored is simply not held */
-    fill_end(cls);
+    struct fill *f = cls;
+    if (e && f->small) /* the ledger has told; what could not be stored is simply not held */
+        known_note_unstored(f->small);
+    fill_end(f);
 }
 
 static void remember_small(struct fill *f, uint64_t size)
@@ -53,9 +58,10 @@ static void remember_small(struct fill *f, uint64_t size)
     char bytes[SMALL_BLOB];
     if (size > sizeof bytes || flow_read(f->flow, 0, bytes, (size_t)size, NULL) != (ssize_t)size)
         return;
-    auto_unref(content) struct content *c =
-        content_new(flow_digest(f->flow), "", bytes, (size_t)size);
-    known_put_content(f->mirror->known, c);
+    f->small = content_new(flow_digest(f->flow), "", bytes, (size_t)size);
+    if (flow_is_passing(f->flow))
+        known_note_unstored(f->small);
+    known_put_content(f->mirror->known, f->small);
 }
 
 static void filled(void *cls, const struct error *why)

@@ -159,12 +159,52 @@ void known_put_content(struct known *k, struct content *c)
     recall_put(k->contents, &c->digest, sizeof c->digest, c, content_cost(c));
 }
 
-void known_use(struct known *k, struct content *c)
+void known_note_unstored(struct content *c)
+{
+    __atomic_store_n(&c->is_unstored, true, __ATOMIC_RELAXED);
+}
+
+/* The ledger's answer, which has told why not. */
+static void stored(void *cls, const struct error *e)
+{
+    struct content *c = cls;
+    __atomic_store_n(&c->is_unstored, e != NULL, __ATOMIC_RELAXED);
+    content_unref(c);
+}
+
+static void store_manifest(struct known *k, struct content *c, const struct manifest *m,
+                           const char *registry, const char *repository, const char *tag)
+{
+    if (!ledger_publish_manifest(k->ledger, &c->digest, c->bytes, (size_t)c->size_bytes, m,
+                                 registry, repository, tag, stored, content_ref(c)))
+        content_unref(c);
+}
+
+/* A manifest is stored from memory, for upstreams count how often one is fetched; a blob is
+ * forgotten, so that it comes again, and into a file. */
+static void store_again(struct known *k, struct content *c, const char *registry,
+                        const char *repository)
+{
+    struct manifest m;
+    if (c->media_type[0] &&
+        manifest_parse(c->media_type, c->bytes, (size_t)c->size_bytes, &m, NULL) == 0) {
+        store_manifest(k, c, &m, registry, repository, NULL);
+        manifest_fini(&m);
+    } else {
+        recall_forget(k->contents, &c->digest, sizeof c->digest);
+    }
+}
+
+void known_use(struct known *k, struct content *c, const char *registry, const char *repository)
 {
     int64_t now_min = clock_wall_s() / 60,
             last_min = __atomic_load_n(&c->used_min, __ATOMIC_RELAXED);
-    if (last_min != now_min && __atomic_compare_exchange_n(&c->used_min, &last_min, now_min, false,
-                                                           __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+    if (last_min == now_min || !__atomic_compare_exchange_n(&c->used_min, &last_min, now_min, false,
+                                                            __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+        return;
+    if (__atomic_exchange_n(&c->is_unstored, false, __ATOMIC_RELAXED))
+        store_again(k, c, registry, repository);
+    else
         ledger_touch(k->ledger, &c->digest);
 }
 
@@ -375,8 +415,7 @@ struct content *known_put_manifest(struct known *k, const char *registry, const 
             name_child(k, registry, repository, child);
     }
     known_put_content(k, c); /* after the holds: see mirror.c */
-    ledger_publish_manifest(k->ledger, &p->digest, p->bytes, (size_t)p->size_bytes, p->manifest,
-                            registry, repository, tag, NULL, NULL);
+    store_manifest(k, c, p->manifest, registry, repository, tag);
     if (tag)
         known_confirm_tag(k, registry, repository, tag, &p->digest, p->size_bytes, p->media_type);
     return c;

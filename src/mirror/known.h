@@ -29,8 +29,11 @@ void known_free(struct known *k);
  * not held: it is set aside, and its row goes. */
 struct content *known_content(struct known *k, struct index_reader *r, const struct digest *d,
                               bool as_manifest);
-/* It is given to a client now: the ledger is told, once a minute. */
-void known_use(struct known *k, struct content *c);
+/* It is given now to a client of that repository: the ledger is told, once a minute; and where the
+ * disk did not take it when it came, it is asked to again. */
+void known_use(struct known *k, struct content *c, const char *registry, const char *repository);
+/* The disk did not take what memory has. */
+void known_note_unstored(struct content *c);
 void known_put_content(struct known *k, struct content *c); /* memory only */
 
 /* Was this repository seen to hold that digest? wants_proof: being named by a manifest of its own

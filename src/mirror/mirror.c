@@ -81,17 +81,17 @@ static struct answer *error_answer(enum error_kind kind, const char *text)
     return at_once(a);
 }
 
-static struct answer *content_answer(struct mirror *m, struct content *c, enum cache_outcome cache,
-                                     int64_t checked_at_ms)
+static struct answer *content_answer(struct mirror *m, const struct ask *a, struct content *c,
+                                     enum cache_outcome cache, int64_t checked_at_ms)
 {
-    known_use(m->known, c);
-    struct answer *a = answer_new();
-    a->kind = ANSWER_CONTENT;
-    a->cache = cache;
-    a->content = c;
-    a->digest = c->digest;
-    a->checked_at_ms = checked_at_ms;
-    return at_once(a);
+    known_use(m->known, c, a->upstream->registry, a->repository);
+    struct answer *answer = answer_new();
+    answer->kind = ANSWER_CONTENT;
+    answer->cache = cache;
+    answer->content = c;
+    answer->digest = c->digest;
+    answer->checked_at_ms = checked_at_ms;
+    return at_once(answer);
 }
 
 static struct answer *flow_answer(struct flow *f, bool joined)
@@ -184,7 +184,7 @@ static struct answer *ask_tag(struct mirror *m, struct index_reader *r, const st
                         (verdict == FRESH_SERVE_BEHIND && freshness_is_in_doubt(&fresh));
         enum cache_outcome cache = is_stale ? CACHE_STALE : CACHE_HIT;
         if (c)
-            return content_answer(m, take(c), cache, fresh.checked_at_ms);
+            return content_answer(m, a, take(c), cache, fresh.checked_at_ms);
         if (n)
             return told_answer(n, cache);
         break;
@@ -235,7 +235,7 @@ static struct answer *ask_digest(struct mirror *m, struct index_reader *r, const
     auto_unref(content) struct content *c = known_content(m->known, r, &a->digest, is_manifest);
     bool holds = may_have(m, r, a, &size);
     if (c && holds)
-        return content_answer(m, take(c), CACHE_HIT, 0);
+        return content_answer(m, a, take(c), CACHE_HIT, 0);
     if (is_closed(m, a))
         return missing(m, a);
     if (!is_manifest && !c) {
