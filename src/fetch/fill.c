@@ -331,7 +331,7 @@ static void blob_ask(struct fill *p, uint64_t offset, uint64_t end)
                                    .digest = p->digest,
                                    .has_range = offset > 0 || !is_to_the_end,
                                    .range_first = offset,
-                                   .range_last = is_to_the_end ? 0 : end - 1,
+                                   .range_last = is_to_the_end ? UINT64_MAX : end - 1,
                                    .avoid = fill_avoid(p),
                                    .on_head = blob_head,
                                    .on_body = blob_body,

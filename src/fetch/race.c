@@ -350,7 +350,7 @@ static void launch(struct race *r)
                                        .is_head = q->is_head,
                                        .has_range = q->has_range,
                                        .range_first = q->range_first,
-                                       .range_last = q->range_last > 0 ? q->range_last : UINT64_MAX,
+                                       .range_last = q->range_last,
                                        .on_sign = on_sign,
                                        .on_head = on_head,
                                        .on_body = on_body,

@@ -36,7 +36,7 @@ struct race_request {
     const char *repository, *path, *accept;
     const char *digest; /* of what is asked for; NULL: by name */
     bool is_head, has_range;
-    uint64_t range_first, range_last; /* range_last 0: to the end */
+    uint64_t range_first, range_last; /* range_last UINT64_MAX: to the end */
     uint32_t avoid;                   /* bits of sources that are not asked */
     /* Either judge: the answer comes whole, at most body_max bytes, and is then judged, perhaps
      * several times; 0 makes it the winner, -1 (e filled; ERR_CORRUPT: wrong bytes) goes on to the
