@@ -51,9 +51,13 @@ int file_open_folder(int at, const char *name, bool make, struct error *e)
     if (make && mkdirat(at, name, 0755) < 0 && errno != EEXIST)
         return error_errno(e, "make folder %s", name);
     int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    if (fd < 0)
-        return error_errno(e, "open folder %s", name);
-    return fd;
+    if (fd >= 0)
+        return fd;
+    struct stat st;
+    error_errno(e, "open folder %s", name);
+    if (fstatat(at, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(st.st_mode))
+        error_set(e, ERR_IO, "open folder %s: it is a link, which is not followed", name);
+    return -1;
 }
 
 /* Whether a file can have bytes there at all: off_t is signed. */
@@ -86,6 +90,17 @@ void file_reserve(int fd, uint64_t offset, uint64_t length)
 {
     if (length > 0 && offset <= INT64_MAX && length <= INT64_MAX - offset)
         (void)fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)length);
+}
+
+bool file_find_hole(int fd, uint64_t from, uint64_t end, uint64_t *first, uint64_t *after)
+{
+    off_t hole = lseek(fd, (off_t)from, SEEK_HOLE);
+    if (hole < 0 || (uint64_t)hole >= end)
+        return false;
+    off_t data = lseek(fd, hole, SEEK_DATA); /* none: to the end of the file */
+    *first = (uint64_t)hole;
+    *after = data < 0 || (uint64_t)data > end ? end : (uint64_t)data;
+    return true;
 }
 
 ssize_t file_read_some(int fd, void *into, size_t max, uint64_t offset, struct error *e)

@@ -20,6 +20,9 @@ int file_write_all(int fd, const void *bytes, size_t length, uint64_t offset,
 /* Asks for room on the disk for bytes that will come, the size unchanged. Only a hint: where it
  * cannot be had, writing will tell. */
 void file_reserve(int fd, uint64_t offset, uint64_t length);
+/* The first hole (nothing was ever written there) between from and end, as far as the file system
+ * tells. */
+bool file_find_hole(int fd, uint64_t from, uint64_t end, uint64_t *first, uint64_t *after);
 /* pread until max or the end of the file. Count or -1. */
 ssize_t file_read_some(int fd, void *into, size_t max, uint64_t offset, struct error *e);
 /* To read. A regular file's descriptor; -1 for anything else (ERR_CORRUPT) and on failure; -2, and

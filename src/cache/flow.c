@@ -239,6 +239,19 @@ bool flow_await(struct flow *f, uint64_t offset, struct waiter *w)
     return true;
 }
 
+/* What is a hole was never written, or a power cut took it. */
+static void remove_holes(int fd, struct segments *s)
+{
+    struct segments holes = {0};
+    for (size_t i = 0; i < s->count; i++) {
+        uint64_t at = s->parts[i].first, first, after;
+        for (; file_find_hole(fd, at, s->parts[i].end, &first, &after); at = after)
+            segments_add(&holes, first, after);
+    }
+    segments_subtract(s, &holes);
+    segments_fini(&holes);
+}
+
 static void take_up(struct flow *f, const char *text)
 {
     int64_t size = -1;
@@ -246,8 +259,10 @@ static void take_up(struct flow *f, const char *text)
     off_t length = lseek(f->fd, 0, SEEK_END);
     bool is_good = segments_read(&found, text, &size) && length >= 0 &&
                    segments_end(&found) <= (uint64_t)length;
+    if (is_good)
+        remove_holes(f->fd, &found);
     MUTEX_HOLD(&f->mutex);
-    if (!is_good || (f->has_size && size >= 0 && f->size != (uint64_t)size)) {
+    if (!is_good || found.count == 0 || (f->has_size && size >= 0 && f->size != (uint64_t)size)) {
         segments_fini(&found);
         return;
     }

@@ -146,6 +146,7 @@ static void links_are_not_followed(void **state)
     assert_null(bytes);
     assert_int_equal(length, 77);
     assert_int_equal(file_open_folder(p->fd, "folder-link", true, &e), -1);
+    assert_non_null(strstr(e.text, "a link"));
 }
 
 static void replacing_a_link_leaves_its_target_alone(void **state)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * One blob on its way in: what readers may see, when they are woken, what survives. */
+#include <fcntl.h>
 #include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -219,6 +220,31 @@ static void a_later_flow_goes_on_where_an_earlier_one_stopped(void **state)
     assert_int_equal(flow_set_size(f, SIZE, &e), 0);
     assert_int_equal(flow_write(f, at, x->blob + at, SIZE - (size_t)at, &e), 0);
     assert_int_equal(flow_finish(f, &e), 0);
+    flow_unref(f);
+}
+
+static void what_is_a_hole_is_not_taken_up_whatever_the_map_says(void **state)
+{
+    struct fixture *x = *state;
+    struct error stopped, e;
+    char path[200], hex[DIGEST_HEX_MAX];
+    struct flow *f = begin(x, SIZE);
+    assert_int_equal(flow_write(f, 0, x->blob, SIZE, &e), 0);
+    error_set(&stopped, ERR_STOPPING, "stopping");
+    flow_fail(f, &stopped);
+    flow_unref(f);
+    snprintf(path, sizeof path, "%s/ingest/sha256-%s", x->path, digest_hex(&x->digest, hex));
+    int fd = open(path, O_WRONLY);
+    assert_true(fd >= 0);
+    assert_int_equal(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 1 << 20, 1 << 20),
+                     0);
+    close(fd);
+    uint64_t hole = 0, length = 0;
+    f = begin(x, SIZE);
+    assert_true(flow_hole(f, 0, &hole, &length));
+    assert_int_equal(hole, 1 << 20);
+    assert_int_equal(length, 1 << 20);
+    assert_false(flow_hole(f, 2 << 20, &hole, &length));
     flow_unref(f);
 }
 
@@ -734,6 +760,7 @@ int main(void)
         TEST(pieces_in_any_order_make_the_whole),
         TEST(more_than_the_promised_size_is_refused),
         TEST(a_later_flow_goes_on_where_an_earlier_one_stopped),
+        TEST(what_is_a_hole_is_not_taken_up_whatever_the_map_says),
         TEST(a_restart_forgets_what_was_taken_up_unless_somebody_read_it),
         TEST(a_stated_size_goes_with_a_restart_unless_it_was_promised_or_told),
         TEST(the_rate_counts_what_came_and_not_what_was_taken_up),
