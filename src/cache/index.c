@@ -27,6 +27,9 @@
 
 #define FILE_NAME "tranship.db"
 
+static const char *const file_names[] = {FILE_NAME, FILE_NAME "-wal", FILE_NAME "-shm"};
+enum { FILE_NAMES = sizeof file_names / sizeof *file_names };
+
 struct index {
     char *path;
     struct sql writer; /* the ledger's thread only, once opened */
@@ -51,6 +54,26 @@ static int set_aside(struct store *s, const struct error *why, struct error *e)
         return error_errno(e, "rename %s/" FILE_NAME " to " FILE_NAME ".broken", store_path(s));
     unlinkat(folder, FILE_NAME "-wal", 0);
     unlinkat(folder, FILE_NAME "-shm", 0);
+    return 0;
+}
+
+/* A folder, a pipe or a device under one of its names was put there by somebody. The index may be a
+ * link to a file; under the other two names SQLite follows none. */
+static int clear_names(struct store *s, struct error *e)
+{
+    int folder = store_folder(s);
+    for (size_t i = 0; i < FILE_NAMES; i++) {
+        struct stat st;
+        int found = fstatat(folder, file_names[i], &st, i == 0 ? 0 : AT_SYMLINK_NOFOLLOW);
+        if (found < 0 ? errno != ELOOP : S_ISREG(st.st_mode))
+            continue;
+        autofree char *aside = alloc_format("%s.broken", file_names[i]);
+        log_event(LOG_LEVEL_ERROR, "what has the name of the index is no file, set aside",
+                  LOG_S("folder", store_path(s)), LOG_S("name", file_names[i]),
+                  LOG_S("kept-as", aside), LOG_END);
+        if (renameat(folder, file_names[i], folder, aside) < 0)
+            return error_errno(e, "rename %s/%s to %s", store_path(s), file_names[i], aside);
+    }
     return 0;
 }
 
@@ -93,7 +116,9 @@ struct index *index_open(struct store *s, bool *rebuilt, struct error *e)
     struct index *x = alloc_zero(sizeof(*x));
     x->path = alloc_format("%s/" FILE_NAME, store_path(s));
     x->folder = store_folder(s);
-    int result = open_and_agree(x, s, &why);
+    int result = clear_names(s, &why);
+    if (result == 0)
+        result = open_and_agree(x, s, &why);
     bool is_broken = result < 0 && why.kind == ERR_CORRUPT;
     if (is_broken) {
         result = set_aside(s, &why, &why);
@@ -112,11 +137,10 @@ struct index *index_open(struct store *s, bool *rebuilt, struct error *e)
 
 int64_t index_disk_bytes(const struct index *x)
 {
-    static const char *const names[] = {FILE_NAME, FILE_NAME "-wal", FILE_NAME "-shm"};
     int64_t sum = 0;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    for (size_t i = 0; i < FILE_NAMES; i++) {
         struct stat st;
-        if (fstatat(x->folder, names[i], &st, 0) == 0)
+        if (fstatat(x->folder, file_names[i], &st, 0) == 0)
             sum += 512 * (int64_t)st.st_blocks;
     }
     return sum;

@@ -20,9 +20,10 @@ struct index;
 struct index_reader;
 
 /* Opens or makes the index of that data folder. A file that is broken or no database is set aside
- * (renamed with ".broken") and a new one made, which *rebuilt tells; one of a later schema version
- * is refused. Then every file of the store without a row gets one and every row without a file
- * loses it (no hashing); manifests among unknown small files are found by parsing. */
+ * (renamed with ".broken") and a new one made, which *rebuilt tells (what is no file at all
+ * is set aside, too); one of a later schema version is refused. Then every file of the store
+ * without a row gets one and every row without a file loses it (no hashing); manifests among
+ * unknown small files are found by parsing. */
 struct index *index_open(struct store *s, bool *rebuilt, struct error *e);
 void index_close(struct index *x); /* all readers closed before */
 
