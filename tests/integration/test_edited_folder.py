@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A data folder in which somebody has been: whatever stands where a file of ours should, the start ends within seconds, and
+either serves what is right or says in one line what is in the way. Damaged blobs are test_healing.py's."""
+
+import contextlib
+import os
+import shutil
+import socket
+import sqlite3
+import stat
+
+import images
+import pytest
+from fake_registry import FakeRegistry
+from harness import Tranship, wait_until
+
+LARGE, SMALL = images.random_bytes(3_000_000, "large"), images.random_bytes(3_000, "small")
+
+
+class World:
+    """A registry, and a data folder that holds an image of it, from which each case has a copy."""
+
+    def __init__(self, path):
+        self.path, self.data, self.fake = path, path / "data", FakeRegistry()
+        self.image = self.fake.add("a/b", images.image([LARGE, SMALL]), "v1")
+        mirror = Tranship(path / "seed", self.fake.url).ready()
+        check_pull(mirror, self.image)
+        for digest in self.image.blobs:
+            mirror.wait_hit(f"/v2/a/b/blobs/{digest}")
+        mirror.stop()
+
+    def copy(self):
+        shutil.rmtree(self.data, ignore_errors=True)
+        shutil.copytree(self.path / "seed", self.data)
+        return self
+
+    def start(self, **more):
+        return Tranship(self.data, self.fake.url, **more)
+
+
+@pytest.fixture(scope="module")
+def one_world(tmp_path_factory):
+    world = World(tmp_path_factory.mktemp("edited"))
+    yield world
+    world.fake.stop()
+
+
+@pytest.fixture
+def world(one_world):
+    return one_world.copy()
+
+
+def check_pull(mirror, image):
+    assert mirror.manifest("a/b", "v1").body == image.manifest
+    for digest, data in image.blobs.items():
+        reply = mirror.blob("a/b", digest)
+        assert reply.status == 200 and reply.is_whole and reply.body == data, reply
+
+
+# --- what may stand under a name: path to nothing ---------------------------------------------------------------------------
+def remove(path):
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def rubbish(path):
+    path.write_bytes(b"\xff\x00rubbish\n" * 50_000)
+
+
+def folder(path):
+    path.mkdir()
+
+
+def filled_folder(path):
+    path.mkdir()
+    (path / "inside").write_text("something")
+
+
+def link(path):
+    path.symlink_to("/etc/passwd")
+
+
+def loop(path):
+    path.symlink_to(path.name)
+
+
+def dangling(path):
+    path.symlink_to("nowhere")
+
+
+def fifo(path):
+    os.mkfifo(path)
+
+
+def listener(path):
+    with socket.socket(socket.AF_UNIX) as bound:
+        here = os.open(path.parent, os.O_PATH)
+        bound.bind(f"/proc/self/fd/{here}/{path.name}")
+        os.close(here)
+
+
+def device(path):
+    os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 5))  # /dev/zero: it can be read for ever
+
+
+THINGS = [empty, rubbish, folder, filled_folder, link, loop, dangling, fifo, listener, device]
+
+
+def put(thing, path):
+    remove(path)
+    try:
+        thing(path)
+    except PermissionError:
+        pytest.skip("only root makes devices")
+
+
+def starts(mirror):
+    """True: it serves. False: it ended with one line that names the folder."""
+    wait_until(lambda: mirror.is_read or any(e["message"] == "serving" for e in mirror.log()), 20, "a start or an end")
+    if not mirror.is_read:
+        mirror.ready()
+        return True
+    assert mirror.wait() > 0, mirror.tail()
+    said = [line for line in mirror.stderr.split("\n") if not line.startswith("{")]
+    assert len(said) == 1 and str(mirror.data) in said[0], mirror.tail()
+    return False
+
+
+# --- at the start -----------------------------------------------------------------------------------------------------------
+BESIDE = ["oci-layout", "tranship.sock", "import", "quarantine", "blobs/sha256/" + "0" * 64, "ingest/sha256-" + "0" * 64]
+
+
+@pytest.mark.parametrize("thing", THINGS)
+@pytest.mark.parametrize("names", [["tranship.db"], ["tranship.db-wal"], ["tranship.db-shm"], BESIDE],
+                         ids=["index", "its log", "its shared memory", "all beside"])
+def test_whatever_stands_there_it_serves_what_is_right(world, names, thing):
+    for name in names:
+        put(thing, world.data / name)
+    mirror = world.start()
+    assert starts(mirror), mirror.tail()
+    check_pull(mirror, world.image)
+    assert mirror.blob("a/b", "sha256:" + "0" * 64).status == 404
+    mirror.stop()
+
+
+@pytest.mark.parametrize("thing", THINGS)
+@pytest.mark.parametrize("name", ["blobs", "blobs/sha256", "blobs/sha512", "ingest"])
+def test_what_is_no_folder_stops_the_start_and_another_folder_is_used(world, name, thing):
+    put(thing, world.data / name)
+    mirror = world.start()
+    assert starts(mirror) == (thing in (folder, filled_folder))
+    if mirror.port:
+        check_pull(mirror, world.image)
+        mirror.stop()
+
+
+@pytest.mark.parametrize("name", ["blobs", "blobs/sha256", "ingest"])
+def test_a_link_to_a_folder_is_not_followed_and_told_as_such(world, name):
+    there = world.data.with_name("elsewhere")
+    shutil.rmtree(there, ignore_errors=True)
+    (world.data / name).rename(there)
+    (world.data / name).symlink_to(there)
+    mirror = world.start()
+    assert not starts(mirror) and "a link" in mirror.stderr
+
+
+def test_an_index_that_is_a_link_to_a_file_is_followed(world):
+    there = world.data.with_name("index elsewhere")
+    (world.data / "tranship.db").rename(there)
+    (world.data / "tranship.db").symlink_to(there)
+    mirror = world.start()
+    assert starts(mirror)
+    mirror.wait_hit(f"/v2/a/b/blobs/{world.image.layer}")
+    mirror.stop()
+    assert (world.data / "tranship.db").is_symlink()
+
+
+def test_an_index_of_a_later_version_is_refused_and_left_as_it_is(world):
+    with contextlib.closing(sqlite3.connect(world.data / "tranship.db")) as index:
+        index.execute("PRAGMA user_version = 1000")
+    before = (world.data / "tranship.db").read_bytes()
+    mirror = world.start()
+    assert not starts(mirror) and "version 1000" in mirror.stderr
+    assert (world.data / "tranship.db").read_bytes() == before
+
+
+@pytest.mark.parametrize("statement", [
+    "DROP TABLE holds", "DELETE FROM blob", "UPDATE blob SET size = size + 1", "UPDATE blob SET size = -1",
+    "UPDATE blob SET digest = x'0101' WHERE size > 1000000", "UPDATE blob SET digest = zeroblob(100000) WHERE size > 1000000",
+    "UPDATE manifest SET media_type = hex(zeroblob(10000))", "UPDATE manifest SET media_type = char(10) || 'X-A: b'",
+    "UPDATE tag SET digest = x'01'", "UPDATE tag SET digest = (SELECT digest FROM blob ORDER BY size DESC LIMIT 1)",
+    "UPDATE tag SET checked_at = 9223372036854775807", "UPDATE holds SET size = -9223372036854775808",
+    "UPDATE child SET position = position + 1000000", "DELETE FROM repository", "PRAGMA user_version = -1",
+    "PRAGMA user_version = 0", "UPDATE sqlite_sequence SET seq = 1", "CREATE TRIGGER t AFTER INSERT ON blob BEGIN DELETE FROM blob; END"])
+def test_rows_that_somebody_changed_cost_a_question_at_most(world, statement):
+    with contextlib.closing(sqlite3.connect(world.data / "tranship.db")) as index, contextlib.suppress(sqlite3.OperationalError):
+        index.execute(statement)
+        index.commit()
+    mirror = world.start()
+    assert starts(mirror), mirror.tail()
+    check_pull(mirror, world.image)
+    check_pull(mirror, world.image)
+    mirror.stop()
+    mirror = world.start()
+    assert starts(mirror), mirror.tail()
+    check_pull(mirror, world.image)
+    mirror.stop()
+
+
+def fill_with_rubbish(ingest, digests):
+    for i in range(500):
+        (ingest / f"rubbish {i}").write_bytes(b"x" * (i % 100))
+    for name in (b"\xff\xfe", b"n" * 255, b"\n{}", b"sha256-" + b"f" * 64 + b".map.map", b"sha256-" + b"F" * 64, b"sha256-",
+                 b".map", b"-.map", b"sha512-" + b"0" * 64, b".sha256-" + b"0" * 64 + b".map.1-1.tmp"):
+        (ingest / os.fsdecode(name)).write_bytes(b"rubbish")
+    deep = ingest
+    for _ in range(200):
+        deep = deep / "deep"
+        deep.mkdir()
+    for thing, digest in zip((folder, filled_folder, link, loop, dangling, fifo, listener, device), digests):
+        for suffix in "", ".map":
+            put(thing, ingest / f"{digest.replace(':', '-')}{suffix}")
+
+
+def test_rubbish_in_ingest_harms_no_pull_and_most_of_it_goes(world):
+    many = [world.fake.add_blob("a/b", images.random_bytes(200_000, f"rubbish {i}")) for i in range(8)]
+    fill_with_rubbish(world.data / "ingest", many)
+    mirror = world.start()
+    assert starts(mirror)
+    for i, digest in enumerate(many):
+        assert mirror.blob("a/b", digest).body == images.random_bytes(200_000, f"rubbish {i}")
+    check_pull(mirror, world.image)
+    mirror.stop()
+    assert len(mirror.ingest()) < 20  # folders that are not empty, devices, sockets
+
+
+CLAIMS = ["{0}\n0 {0}", "200000\n0 {0}", "{0}\n0 200000", "-1\n0 {0}", "200000\n0 1\n5 {0}"]
+
+
+def leave_partial(world, size, claim):
+    """(digest, data) of a blob of which there are so many wrong bytes, if that be, and a map that says so."""
+    data = images.random_bytes(200_000, f"lies {size} {claim}")
+    digest = world.fake.add_blob("a/b", data)
+    name = world.data / "ingest" / digest.replace(":", "-")
+    name.write_bytes(b"wrong" * (min(size, 200_001) // 5))
+    os.truncate(name, size)  # sparse, if it is more
+    name.with_name(name.name + ".map").write_text("tranship-map 1 " + claim.format(size) + "\n")
+    return digest, data
+
+
+def test_a_map_that_lies_costs_a_refetch_at_most(world):
+    blobs = [leave_partial(world, size, claim) for size in (0, 1, 199_999, 200_000, 200_001, 10**12) for claim in CLAIMS]
+    mirror = world.start()
+    assert starts(mirror)
+    for digest, data in blobs:
+        replies = [mirror.blob("a/b", digest) for _ in range(2)]
+        assert replies[-1].status == 200 and replies[-1].body == data
+        assert all(one.status >= 500 or not one.is_whole or one.body == data for one in replies)
+    mirror.stop()
