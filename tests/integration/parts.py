@@ -142,10 +142,19 @@ class Registry(Part):
         return len(re.findall(pattern, self.log))
 
 
-class Dockerd(Part):
-    """dockerd (and the containerd that it starts) with one registry mirror."""
+class Cell(Part):
+    """A network of its own that has a loopback interface and no other: what runs `inside` reaches nobody outside."""
 
-    def __init__(self, folder, mirror):
+    def __init__(self, folder):
+        super().__init__([find("unshare"), "--net", "sh", "-c", "ip link set lo up && echo ready && exec sleep infinity"], folder / "cell.log")
+        self.wait_log("ready")
+        self.inside = [find("nsenter"), f"--net=/proc/{self.process.pid}/ns/net", "--"]
+
+
+class Dockerd(Part):
+    """dockerd (and the containerd that it starts) with one registry mirror, in a cell if it is given one's `inside`."""
+
+    def __init__(self, folder, mirror, inside=()):
         folder = pathlib.Path(folder)
         self.folder = folder
         self.host = f"unix://{folder}/s"
@@ -154,7 +163,7 @@ class Dockerd(Part):
                   "data-root": f"{folder}/r", "exec-root": f"{folder}/x", "pidfile": f"{folder}/p",
                   "hosts": [self.host], "registry-mirrors": [mirror]}
         (folder / "d.json").write_text(json.dumps(config))
-        super().__init__([find("dockerd"), "--config-file", folder / "d.json"], folder / "log")
+        super().__init__([*inside, find("dockerd"), "--config-file", folder / "d.json"], folder / "log")
         self.wait_log("API listen on", 60)
 
     def docker(self, *words, seconds=120, **environment):
@@ -164,7 +173,8 @@ class Dockerd(Part):
 class Podman:
     """podman whose docker.io is looked up at the mirror alone first, as CRI-O would with the same registries.conf."""
 
-    def __init__(self, folder, port):
+    def __init__(self, folder, port, inside=()):
+        self.inside = inside
         self.folder = pathlib.Path(folder)
         self.conf = self.folder / "registries.conf"
         self.conf.write_text(
@@ -179,7 +189,7 @@ class Podman:
         options = ["--root", self.folder / "r", "--runroot", self.folder / "o", "--storage-driver", "vfs",
                    "--cgroup-manager", "cgroupfs", "--events-backend", "none"]
         policy = ["--signature-policy", self.policy] if verb == "pull" else []
-        return run([find("podman"), *options, verb, *policy, *words], HOME=str(self.folder),
+        return run([*self.inside, find("podman"), *options, verb, *policy, *words], HOME=str(self.folder),
                    CONTAINERS_REGISTRIES_CONF=str(self.conf), REGISTRY_AUTH_FILE=str(self.folder / "auth"))
 
 
