@@ -210,15 +210,30 @@ static int hold_all(struct admission *a, struct error *e)
     return check_absent(a, e) < 0 || store_sync(a->store, e) < 0 ? -1 : write_rows(a, e);
 }
 
+/* Files without a row are what this import brought: they were never seen, and go again. */
+static void take_back(struct admission *a)
+{
+    uint64_t size_bytes;
+    struct error why;
+    const struct blob_list *l = &a->plan.blobs;
+    struct index_reader *r = a->published > 0 ? index_reader_open(a->x, &why) : NULL;
+    for (size_t i = 0; r && i < a->published; i++)
+        if (index_find_blob(r, &l->digests.items[i], &size_bytes, &why) == 0)
+            store_remove(a->store, &l->digests.items[i], &why);
+    index_reader_close(r);
+}
+
 static int step(struct admittance *what, struct admission *a, struct error *e)
 {
     if (a->prune)
         return prune_step(a->prune, a->store, what->gone, what->cls, e);
     int got = publish_some(a, e);
+    if (got == 0 && hold_all(a, e) < 0)
+        got = -1;
+    if (got < 0)
+        take_back(a);
     if (got != 0)
         return got;
-    if (hold_all(a, e) < 0)
-        return -1;
     what->has_changed = true;
     if (what->is_pruning && prune_rows(a, &what->pruned, e) < 0)
         return error_prefix(e, "all of it is in, but what else is there was not pruned");

@@ -11,7 +11,7 @@ import images
 import parts
 import pytest
 from bundles import archive, command, layout, ours, refused, state
-from harness import binary, clean_environment
+from harness import Tranship, binary, clean_environment
 
 
 @pytest.fixture
@@ -248,7 +248,41 @@ def test_a_write_that_fails_in_the_middle_leaves_nothing(site, tmp_path):
     command("export", "--data", tmp_path / "other", "-o", tmp_path / "b.tar", "--all")
     before = state(site)
     for path in (plain, tmp_path / "b.tar"):
-        limited = f"trap '' XFSZ; ulimit -f 8192; exec {binary()} import --data {site} {path}"
-        done = subprocess.run(["/bin/sh", "-c", limited], capture_output=True, text=True, check=False, env=clean_environment())
+        done = subprocess.run(with_limit(8192, binary(), "import", "--data", site, path), capture_output=True, text=True, check=False, env=clean_environment())
         assert done.returncode == 1 and done.stderr.count("\n") == 1 and "File too large" in done.stderr, done
         assert state(site) == before
+
+
+def many_small(tmp_path):
+    """Whose rows take far more than its largest blob."""
+    image = images.image([b"%d" % n for n in range(400)])
+    plain = archive(tmp_path / "a.tar", layout([(image, "docker.io/library/many:1")]))
+    command("import", "--data", tmp_path / "other", plain)
+    command("export", "--data", tmp_path / "other", "-o", tmp_path / "b.tar", "--all")
+    return plain, tmp_path / "b.tar"
+
+
+def with_limit(blocks, *words):
+    """The words of a command that may write no file of more than that many blocks of 512 bytes."""
+    return ["/bin/sh", "-c", f"trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"", "sh", *map(str, words)]
+
+
+@pytest.mark.parametrize("blocks", [0, 8, 128, 160, 384])
+def test_wherever_writing_fails_content_and_index_are_as_before(site, tmp_path, blocks):
+    before = state(site)
+    for path in many_small(tmp_path):
+        done = subprocess.run(with_limit(blocks, binary(), "import", "--data", site, path), capture_output=True, text=True, check=False,
+                              env=clean_environment())
+        assert done.returncode == 1 and done.stderr.startswith("tranship: ") and done.stderr.count("\n") == 1, done
+        assert state(site) == before
+
+
+def test_where_a_running_mirror_cannot_write_its_rows_the_import_is_taken_back(site, tmp_path):
+    before = state(site)[0]
+    mirror = Tranship(site, "http://127.0.0.1:1", {"mode": "offline"}, wrapper=with_limit(384)).ready()
+    for path in many_small(tmp_path):
+        refused("import", "--data", site, path)
+        assert state(site)[0] == before and not list(site.glob("import/*"))
+        assert mirror.manifest("library/many", "1").status == 404
+        assert mirror.manifest("library/before", "1").status == 200
+    mirror.stop()

@@ -110,6 +110,12 @@ def test_dockerd_pulls_everything_and_runs_it(scene, dockerd):
         assert dockerd.docker("run", "--rm", "--network", "none", as_docker) == f"hello from {name}"
 
 
+def test_docker_search_tells_what_is_held(scene, dockerd):
+    for word, shown in (("hello", "library/hello"), ("deep/tool", "images.example/team/deep/tool")):
+        found = dockerd.docker("search", "--format", "{{.Name}}", f"{scene.host}/{word}").split()
+        assert [name.removeprefix(f"{scene.host}/") for name in found] == [shown]
+
+
 def test_containerd_pulls_everything_under_its_own_name(scene, dockerd, folder):
     hosts = folder / "h" / "_default"
     hosts.mkdir(parents=True)
