@@ -206,7 +206,8 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_bundle_that_says_of_itself_what_is_not_so_is_refused(site, bundle, tmp_path, change):
     before = state(site)
-    command("import", "--data", site, ours(tmp_path / "bad.tar", changed(bundle, CHANGES[change])), status=1)
+    said = command("import", "--data", site, ours(tmp_path / "bad.tar", changed(bundle, CHANGES[change])), status=1)
+    assert said.count("\n") == (2 if change == "absent" else 1), said  # what is missing is listed besides
     assert state(site) == before
 
 
