@@ -15,7 +15,7 @@ PAGE = (TOP / "docs/air-gap.md").read_text()
 
 def commands():
     """(side, words) of each command of the page's way, in order."""
-    way = PAGE[PAGE.index("## The way"):PAGE.index("## What is checked")]
+    way = PAGE[PAGE.index("## The way"):PAGE.index("## On the nodes")]
     lines = [line for block in re.findall(r"(?s)```\n(.*?)```", way) for line in block.splitlines()]
     return [("closed" if line.split()[1] in ("import", "serve", "receipt") else "open", line) for line in lines]
 

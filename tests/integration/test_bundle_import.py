@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Across the air gap: what was pulled on one side is exported, imported on the other, and served there with no upstream."""
 
+import contextlib
 import json
 import os
 import random
@@ -14,7 +15,7 @@ import bundles
 import images
 import pytest
 from bundles import command, content, refused, state
-from harness import binary, clean_environment
+from harness import Tranship, binary, clean_environment
 
 KILLS = int(os.environ.get("KILLS", "50"))
 SEED = os.environ.get("SEED", "1")
@@ -350,3 +351,35 @@ def test_an_import_killed_at_any_moment_goes_on_and_ends_as_an_undisturbed_one(o
     found = state(closed)
     assert found[0] == wanted[0] and found[2] == []
     assert without_times(found[1]) == without_times(wanted[1])
+
+
+def test_a_mirror_killed_while_it_admits_serves_all_or_nothing_and_the_import_goes_on(open_side, closed):
+    dice = random.Random(SEED)
+    bundle = open_side.export()
+    for _ in range(12):
+        mirror = Tranship(closed, NOWHERE, {"mode": "offline"}).ready()
+        process = subprocess.Popen([binary(), "import", "--data", closed, bundle], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                   env=clean_environment())
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(dice.uniform(0.005, 0.12))
+        mirror.kill()
+        process.kill()
+        process.wait()
+        mirror = Tranship(closed, NOWHERE, {"mode": "offline"}).ready()
+        try:
+            is_in = mirror.manifest("library/multi", "1.0").status == 200
+            if is_in:
+                check_served(mirror, open_side)
+            mirror.stop()
+        finally:
+            mirror.kill()
+        if is_in:  # once more, from nothing
+            shutil.rmtree(closed)
+    mirror = Tranship(closed, NOWHERE, {"mode": "offline"}).ready()
+    try:
+        take(closed, bundle)
+        check_served(mirror, open_side)
+        mirror.stop()
+    finally:
+        mirror.kill()
+    assert content(closed) == set(open_side.everything()) and not list(closed.glob("import/*"))

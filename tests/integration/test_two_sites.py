@@ -4,13 +4,14 @@ nobody else in it; there dockerd, containerd and podman pull everything, under t
 
 import json
 import pathlib
+import re
 
 import images
 import parts
 import pytest
 from bundles import command
 from fake_registry import FakeRegistry
-from harness import Tranship
+from harness import TOP, Tranship
 from parts import needs
 
 pytestmark = needs("busybox", "skopeo", "dockerd", "docker", "ctr", "podman", "unshare", "nsenter", "ip")
@@ -18,8 +19,8 @@ pytestmark = needs("busybox", "skopeo", "dockerd", "docker", "ctr", "podman", "u
 HUB, GITHUB, OTHER = "docker.io", "ghcr.io", "images.example"  # of the last the closed side's configuration knows nothing
 LIST = """\
 # what the closed site wants
-docker.io/library/hello:1.0
-ghcr.io/team/app:v1
+docker.io/library/alpine:3.20
+ghcr.io/owner/app:1.4
 images.example/team/deep/tool:2
 """
 NAMES = [line for line in LIST.splitlines() if not line.startswith("#")]
@@ -111,7 +112,7 @@ def test_dockerd_pulls_everything_and_runs_it(scene, dockerd):
 
 
 def test_docker_search_tells_what_is_held(scene, dockerd):
-    for word, shown in (("hello", "library/hello"), ("deep/tool", "images.example/team/deep/tool")):
+    for word, shown in (("alpine", "library/alpine"), ("deep/tool", "images.example/team/deep/tool")):
         found = dockerd.docker("search", "--format", "{{.Name}}", f"{scene.host}/{word}").split()
         assert [name.removeprefix(f"{scene.host}/") for name in found] == [shown]
 
@@ -124,6 +125,20 @@ def test_containerd_pulls_everything_under_its_own_name(scene, dockerd, folder):
     for name in NAMES:
         parts.run([*ctr, "images", "pull", "--snapshotter", "native", "--hosts-dir", folder / "h", name])
         assert scene.images[name].digest in parts.run([*ctr, "images", "list", f"name=={name}"])
+
+
+def test_a_node_pulls_by_the_commands_of_the_page(scene, dockerd, folder):
+    """docs/air-gap.md, run as they stand but for the paths and the mirror's address."""
+    page = (TOP / "docs/air-gap.md").read_text()
+    lines = re.search(r"(?s)## On the nodes.*?```\n(.*?)```", page)[1].splitlines()
+    node = {"CONTAINERD_ADDRESS": str(dockerd.containerd), "CONTAINERD_SNAPSHOTTER": "native"}
+    assert any(name in line for name in NAMES for line in lines)
+    for line in lines:
+        line = line.replace("/etc/containerd/certs.d", f"{folder}/node").replace("mirror.closed.example:5000", scene.host)
+        parts.run([*scene.cell.inside, "/bin/sh", "-c", line], **node)
+    listed = parts.run([parts.find("ctr"), "-n", "k8s.io", "images", "list"], **node)
+    for name in NAMES[:2]:
+        assert name in listed and scene.images[name].digest in listed
 
 
 def test_podman_pulls_everything_under_its_own_name(scene, folder):
