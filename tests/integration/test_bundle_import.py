@@ -15,7 +15,7 @@ import bundles
 import images
 import pytest
 from bundles import command, content, refused, state
-from harness import Tranship, binary, clean_environment
+from harness import Tranship, binary, clean_environment, wait_until
 
 KILLS = int(os.environ.get("KILLS", "50"))
 SEED = os.environ.get("SEED", "1")
@@ -120,6 +120,17 @@ def test_a_dry_run_tells_what_would_come_and_leaves_nothing(open_side, closed):
     assert content(closed) == set() and list(closed.glob("import/*")) == [] and not (closed / "tranship.db").exists()
     take(closed, bundle)
     assert content(closed) == set(open_side.everything())
+
+
+def test_offline_a_disk_that_others_fill_drives_out_nothing(open_side, closed, start):
+    take(closed, open_side.export())
+    mirror = start(data=closed, upstream=NOWHERE, mode="offline", keep_free="99%")
+    take(closed, open_side.folder / "b.tar")  # once that is answered the ledger has looked for what may go
+    check_served(mirror, open_side)
+    assert mirror.metric("evicted_blobs_total") == 0
+    mirror.stop()
+    mirror = start(data=closed, upstream=NOWHERE, keep_free="99%")
+    wait_until(lambda: not content(closed), 20, "online, all of it going")
 
 
 # --- beside a running mirror -----------------------------------------------------------------------------------------------
