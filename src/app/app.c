@@ -34,7 +34,12 @@
 #include "serve/server.h"
 #include "upstream/upstream.h"
 
-enum { INGEST_MAX_AGE_S = 7 * 24 * 3600, QUARANTINE_MAX_AGE_S = 7 * 24 * 3600, RETRY_MS = 5000 };
+enum {
+    INGEST_MAX_AGE_S = 7 * 24 * 3600,
+    QUARANTINE_MAX_AGE_S = 7 * 24 * 3600,
+    RETRY_MS = 5000,
+    NOTE_MS = 60 * 1000
+};
 
 struct app {
     const struct config *config; /* of the start */
@@ -307,10 +312,12 @@ static void stop(struct app *a)
         hashing_stop(a->hashing);
     if (a->scrub)
         scrub_stop(a->scrub);
-    while (a->mirror && mirror_is_admitting(a->mirror))
+    while (a->mirror && mirror_is_working(a->mirror))
         ledger_settle(a->ledger);
     if (a->server)
         server_stop(a->server);
+    if (a->mirror)
+        mirror_note_hits(a->mirror);
     if (a->ledger)
         ledger_stop(a->ledger);
     if (a->mirror)
@@ -356,8 +363,8 @@ int app_serve(const struct config *c, const struct config_input *again, struct m
     struct app a = {.config = c, .again = again, .signals = -1};
     int result = start(&a, m, e);
     if (result == 0) {
-        while (!wait_for_signal(&a, -1))
-            ;
+        while (!wait_for_signal(&a, NOTE_MS))
+            mirror_note_hits(a.mirror);
         drain(&a);
     }
     stop(&a);

@@ -15,6 +15,7 @@
 #include <sys/random.h>
 
 #include "base/alloc.h"
+#include "base/auto.h"
 #include "base/clock.h"
 #include "base/metrics.h"
 #include "base/thread.h"
@@ -142,6 +143,29 @@ void recall_clear(struct recall *r)
                 take_out(s, old, &dropped);
         }
         drop(r, &dropped);
+    }
+}
+
+void recall_each(struct recall *r, void (*visit)(void *object, void *cls), void *cls)
+{
+    for (size_t i = 0; i < SHARDS; i++) {
+        struct shard *s = &r->shards[i];
+        autofree void **all = NULL;
+        size_t count = 0;
+        {
+            const struct entry *one;
+            MUTEX_HOLD(&s->mutex);
+            all = alloc_array(HASH_COUNT(s->table) + 1, sizeof *all);
+            TAILQ_FOREACH(one, &s->by_use, by_use)
+            {
+                r->ref(one->object);
+                all[count++] = one->object;
+            }
+        }
+        for (size_t k = 0; k < count; k++) {
+            visit(all[k], cls);
+            r->unref(all[k]);
+        }
     }
 }
 

@@ -27,6 +27,8 @@ void recall_put(struct recall *r, const void *key, size_t key_bytes, void *objec
 void *recall_add(struct recall *r, const void *key, size_t key_bytes, void *object,
                  size_t cost_bytes);
 void recall_forget(struct recall *r, const void *key, size_t key_bytes);
+/* Visits all that are in it now, with no lock held; they are borrowed. */
+void recall_each(struct recall *r, void (*visit)(void *object, void *cls), void *cls);
 void recall_clear(struct recall *r); /* forgets all that is in it now */
 size_t recall_bytes(struct recall *r);
 

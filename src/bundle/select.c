@@ -18,9 +18,8 @@
 #include "cache/store.h"
 #include "oci/manifest.h"
 
-#define DEPTH_MAX 8                   /* of indexes in indexes, and of referrers of referrers */
-#define PAGE 1000                     /* names asked of the index at once */
-#define NO_PLATFORM "unknown/unknown" /* of attestations: they go with every platform */
+#define DEPTH_MAX 8 /* of indexes in indexes, and of referrers of referrers */
+#define PAGE 1000   /* names asked of the index at once */
 
 struct walk {
     const struct select_options *options;

@@ -611,6 +611,14 @@ int index_touch(struct index *x, const struct digest *d, int64_t used_at, struct
     return query_run(&q, e);
 }
 
+int index_add_hits(struct index *x, const struct digest *d, int64_t hits, struct error *e)
+{
+    autoquery struct query q = query_start(&x->writer, SQL_ADD_HITS);
+    query_digest(&q, d);
+    query_integer(&q, hits);
+    return query_run(&q, e);
+}
+
 int index_renew(struct index *x, const struct digest *d, struct error *e)
 {
     autoquery struct query q = query_start(&x->writer, SQL_RENEW);
@@ -643,7 +651,7 @@ int index_put_pin(struct index *x, const char *registry, const char *repository,
     query_text(&q, reference);
     query_digest(&q, &d);
     query_integer(&q, now_s);
-    return query_run(&q, e);
+    return query_step(&q, e);
 }
 
 int index_remove_pin(struct index *x, const char *registry, const char *repository,

@@ -145,9 +145,11 @@ int index_put_listing(struct index *x, const char *registry, const char *reposit
                       const char *kind, const char *key, const char *body, size_t length,
                       int64_t fetched_at, struct error *e);
 int index_touch(struct index *x, const struct digest *d, int64_t used_at, struct error *e);
+int index_add_hits(struct index *x, const struct digest *d, int64_t hits, struct error *e);
 /* It stands as if it had come now. */
 int index_renew(struct index *x, const struct digest *d, struct error *e);
-/* reference: a tag, or a digest as text. A pin needs nothing held, and two of one name are one. */
+/* reference: a tag, or a digest as text. A pin needs nothing held, and two of one name are one: 1
+ * put, 0 was there, -1 */
 int index_put_pin(struct index *x, const char *registry, const char *repository,
                   const char *reference, int64_t now_s, struct error *e);
 /* 1 gone, 0 was absent, -1 */
@@ -159,7 +161,7 @@ int index_is_pinned(struct index *x, const struct digest *d, struct error *e);
 int index_put_scrub(struct index *x, const struct index_scrub *scrub, struct error *e);
 
 int64_t index_disk_bytes(const struct index *x); /* that its files take */
-/* For who shares its folder: evict.c, imported.c, prune.c. */
+/* For who shares its folder: evict.c, images.c, imported.c, keep.c, prune.c. */
 struct sql *index_writer(struct index *x);
 struct sql *index_reading(struct index_reader *r);
 

@@ -36,6 +36,7 @@ enum entry_kind {
     ENTRY_REMOVE_TAG,
     ENTRY_LISTING,
     ENTRY_TOUCH,
+    ENTRY_HITS,
     ENTRY_PIN,
     ENTRY_UNPIN,
     ENTRY_REMOVE_BLOB,
@@ -51,7 +52,7 @@ struct entry {
     struct letter letter;
     enum entry_kind kind;
     int fd;             /* PUBLISH: borrowed; SET_ASIDE: its own, or -1 */
-    int64_t size_bytes; /* PUBLISH, HOLD; -1 unknown; EVICT: what may be taken */
+    int64_t size_bytes; /* PUBLISH, HOLD; -1 unknown; EVICT: what may be taken; HITS: how many */
     int64_t now_s;      /* when it was posted: that is when it was so */
     struct digest digest;
     char *registry, *repository; /* NULL: of none */
@@ -237,6 +238,13 @@ void ledger_put_listing(struct ledger *l, const char *registry, const char *repo
 void ledger_touch(struct ledger *l, const struct digest *d)
 {
     post_or_drop(l, entry_new(ENTRY_TOUCH, NULL, NULL, d));
+}
+
+void ledger_add_hits(struct ledger *l, const struct digest *d, int64_t hits)
+{
+    struct entry *n = entry_new(ENTRY_HITS, NULL, NULL, d);
+    n->size_bytes = hits;
+    post_or_drop(l, n);
 }
 
 static bool post_pin(struct ledger *l, enum entry_kind kind, const char *registry,
@@ -449,6 +457,8 @@ static int do_rows(struct index *x, struct entry *n, struct error *e)
                                  n->now_s, e);
     case ENTRY_TOUCH:
         return index_touch(x, &n->digest, n->now_s, e);
+    case ENTRY_HITS:
+        return index_add_hits(x, &n->digest, n->size_bytes, e);
     case ENTRY_PIN:
         return index_put_pin(x, n->registry, n->repository, n->name, n->now_s, e);
     case ENTRY_UNPIN:
@@ -546,7 +556,7 @@ static void do_work(struct ledger *l, struct group *g)
         do
             got = n->work(l->store, l->x, n->cls, &n->error);
         while (got > 0 && !is_put_off(l, g, i));
-        if (got < 0)
+        if (got < 0 && error_http_status(n->error.kind) >= 500) /* else it cannot be, and is told */
             note_failure(l, "work on the index failed", NULL, &n->error);
     }
 }

@@ -62,6 +62,7 @@ void ledger_put_listing(struct ledger *l, const char *registry, const char *repo
                         const char *kind, const char *key, const char *body, size_t length);
 void ledger_touch(struct ledger *l,
                   const struct digest *d); /* was used now; merged within a group */
+void ledger_add_hits(struct ledger *l, const struct digest *d, int64_t hits);
 /* What that tag or digest names is never evicted; it need not be held. Never refused but when
  * stopping, as a publish. Unpinning what is not pinned is ERR_NOT_FOUND. */
 bool ledger_pin(struct ledger *l, const char *registry, const char *repository,

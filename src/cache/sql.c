@@ -59,6 +59,8 @@ static const char *const migrations[] = {
     /* 6: the one row of scrub.c: the last blob that its pass has looked at, NULL once it has ended.
      */
     "CREATE TABLE scrub (id INTEGER PRIMARY KEY, place BLOB, began_at INTEGER NOT NULL);",
+    /* 7: how often it was served from here. */
+    "ALTER TABLE blob ADD COLUMN hits INTEGER NOT NULL DEFAULT 0;",
 };
 #define SCHEMA_VERSION ((int64_t)(sizeof(migrations) / sizeof(migrations[0])))
 

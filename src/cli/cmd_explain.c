@@ -95,15 +95,6 @@ static int look_here(const struct config *c, const struct reference *image, stru
 
 /* --- the screen ------------------------------------------------------------------------------- */
 
-static bool is(const struct json_t *of, const char *key)
-{
-    autostr struct str word = {0};
-    const struct json_t *value = json_get(of, key);
-    if (value)
-        json_print(value, &word);
-    return strcmp(str_text(&word), "true") == 0;
-}
-
 static void add_registry(const struct json_t *x, struct str *out)
 {
     const struct json_t *ways = json_get_array(x, "ways");
@@ -112,7 +103,7 @@ static void add_registry(const struct json_t *x, struct str *out)
     for (size_t i = 0; i < json_count(ways); i++)
         str_format(out, "%s%s\n", i == 0 ? "asked as   " : "           ",
                    json_text(json_item(ways, i)));
-    if (is(x, "is_allowed"))
+    if (show_bool(x, "is_allowed"))
         str_format(out, "allowed    yes%s%s\n", json_get(x, "allowed_by") ? ", by " : "",
                    json_get(x, "allowed_by") ? show_text(x, "allowed_by") : "");
     else
@@ -146,7 +137,8 @@ static void add_sources(const struct json_t *x, struct str *out)
     const struct json_t *all = json_get_array(x, "sources");
     str_format(out, "\nupstreams  tags are told by %s; bytes by digest, in this order%s:\n",
                show_text(x, "tags_told_by"),
-               is(x, "is_running") ? "" : " if all are well (no server runs: nothing is known)");
+               show_bool(x, "is_running") ? ""
+                                          : " if all are well (no server runs: nothing is known)");
     for (size_t i = 0; i < json_count(all); i++)
         add_source(json_item(all, i), out);
 }
@@ -165,8 +157,8 @@ static void add_tag(const struct json_t *x, struct str *out)
     } else {
         str_add(out, "not known here");
     }
-    str_add(out, is(t, "is_immutable") ? "; never moves" : "; fresh for ");
-    if (!is(t, "is_immutable"))
+    str_add(out, show_bool(t, "is_immutable") ? "; never moves" : "; fresh for ");
+    if (!show_bool(t, "is_immutable"))
         show_duration(out, show_number(t, "ttl_ms"));
     str_format(out, "\nnow        %s\n", show_text(t, "next"));
 }
@@ -216,7 +208,7 @@ static void add_held(const struct json_t *x, struct str *out)
     const struct json_t *held = json_get_object(x, "image_held"),
                         *sums = json_get_object(x, "sums");
     bool is_held = strcmp(show_text(held, "state"), "held") == 0;
-    if (is_held && !is(held, "is_of_repository")) {
+    if (is_held && !show_bool(held, "is_of_repository")) {
         str_add(out,
                 "\nmanifest   held under another name only\na pull     asks the upstream whether "
                 "this repository has it\n");
@@ -234,7 +226,7 @@ static void add_held(const struct json_t *x, struct str *out)
                show_number(sums, "held") + show_number(sums, "missing"));
     show_bytes(out, show_number(sums, "held_bytes"));
     str_format(out, "\na pull     of all of it would fetch %s",
-               is(x, "is_cut") ? "more than " : "");
+               show_bool(x, "is_cut") ? "more than " : "");
     show_bytes(out, show_number(sums, "missing_bytes"));
     str_add_char(out, '\n');
 }
@@ -247,13 +239,13 @@ static int show(const struct str *body, bool is_json, struct error *e)
         return -1;
     if (is_json) {
         str_format(&out, "%s\n", str_text(body));
-    } else if (!is(x, "is_known")) {
+    } else if (!show_bool(x, "is_known")) {
         str_format(&out, "%s is not one of the configured registries: it is never asked\n",
                    show_text(x, "registry"));
     } else {
         str_format(&out, "mode       %s\n", show_text(x, "mode"));
         add_registry(x, &out);
-        if (is(x, "is_allowed")) {
+        if (show_bool(x, "is_allowed")) {
             add_sources(x, &out);
             add_tag(x, &out);
             add_held(x, &out);
@@ -261,7 +253,7 @@ static int show(const struct str *body, bool is_json, struct error *e)
             str_add(&out, "a pull     is refused, whatever is held\n");
         }
     }
-    return fputs(str_text(&out), stdout) < 0 ? error_errno(e, "print") : 0;
+    return show_print(&out, e);
 }
 
 /* --- the command ------------------------------------------------------------------------------ */

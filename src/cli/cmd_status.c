@@ -182,7 +182,7 @@ static int show(const struct local_answer *answer, bool is_json, struct error *e
         add_registries(s, &out);
         add_flows(s, &out);
     }
-    return fputs(str_text(&out), stdout) < 0 ? error_errno(e, "print") : 0;
+    return show_print(&out, e);
 }
 
 static int ask(const char *data, bool is_json, struct error *e)

@@ -12,6 +12,9 @@ static const struct command {
     const char *sentence;
 } commands[] = {
     {"serve", cmd_serve, "runs the mirror"},
+    {"list", cmd_list, "tells which images are held"},
+    {"pin", cmd_pin, "keeps images from being evicted"},
+    {"unpin", cmd_unpin, "takes a pin back"},
     {"export", cmd_export, "writes images into a bundle for another site"},
     {"import", cmd_import, "takes a bundle, or another tool's archive, in"},
     {"receipt", cmd_receipt, "says what is held here, for export --since"},

@@ -3,7 +3,10 @@
 #include "cli/show.h"
 
 #include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
 
+#include "base/error.h"
 #include "base/json.h"
 #include "base/str.h"
 
@@ -53,4 +56,24 @@ const char *show_text(const struct json_t *of, const char *key)
 {
     const char *found = json_get_string(of, key);
     return found ? found : "-";
+}
+
+bool show_bool(const struct json_t *of, const char *key)
+{
+    autostr struct str word = {0};
+    const struct json_t *value = json_get(of, key);
+    if (value)
+        json_print(value, &word);
+    return strcmp(str_text(&word), "true") == 0;
+}
+
+void show_document(const struct json_t *document, struct str *out)
+{
+    json_print(document, out);
+    str_add_char(out, '\n');
+}
+
+int show_print(const struct str *text, struct error *e)
+{
+    return fputs(str_text(text), stdout) < 0 || fflush(stdout) != 0 ? error_errno(e, "print") : 0;
 }

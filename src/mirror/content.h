@@ -27,6 +27,7 @@ struct content {
     unsigned readers;    /* atomic */
     int64_t used_min;    /* atomic: the minute in which the ledger was told of its last use */
     bool is_unstored;    /* atomic: the disk did not take it; known_use tries again */
+    int64_t hits;        /* atomic: of a manifest, how often it was given that nobody noted yet */
     size_t mapped_bytes; /* 0: bytes is allocated */
 };
 

@@ -29,6 +29,7 @@ struct known {
     struct store *store;
     struct ledger *ledger;
     struct recall *contents, *holds, *notes, *listings;
+    uint64_t forgotten; /* atomic: how often something was, because it went from disk or index */
 };
 
 enum { KEY_MAX = 256 + REPOSITORY_MAX + DIGEST_TEXT_MAX + 8 };
@@ -108,6 +109,7 @@ static void spared(void *cls, const struct digest *d)
 
 void known_forget_content(struct known *k, const struct digest *d)
 {
+    __atomic_add_fetch(&k->forgotten, 1, __ATOMIC_ACQ_REL); /* first: see known_content */
     recall_forget(k->contents, d, sizeof *d);
 }
 
@@ -141,6 +143,7 @@ void known_free(struct known *k)
 
 void known_forget_names(struct known *k)
 {
+    __atomic_add_fetch(&k->forgotten, 1, __ATOMIC_ACQ_REL);
     recall_clear(k->holds);
     recall_clear(k->notes);
     recall_clear(k->listings);
@@ -195,8 +198,11 @@ static void store_again(struct known *k, struct content *c, const char *registry
     }
 }
 
-void known_use(struct known *k, struct content *c, const char *registry, const char *repository)
+void known_use(struct known *k, struct content *c, const char *registry, const char *repository,
+               bool is_hit)
 {
+    if (is_hit && c->media_type[0])
+        __atomic_add_fetch(&c->hits, 1, __ATOMIC_RELAXED);
     int64_t now_min = clock_wall_s() / 60,
             last_min = __atomic_load_n(&c->used_min, __ATOMIC_RELAXED);
     if (last_min == now_min || !__atomic_compare_exchange_n(&c->used_min, &last_min, now_min, false,
@@ -206,6 +212,20 @@ void known_use(struct known *k, struct content *c, const char *registry, const c
         store_again(k, c, registry, repository);
     else
         ledger_touch(k->ledger, &c->digest);
+}
+
+static void note_hits(void *content, void *cls)
+{
+    struct content *c = content;
+    struct known *k = cls;
+    int64_t hits = __atomic_exchange_n(&c->hits, 0, __ATOMIC_RELAXED);
+    if (hits > 0)
+        ledger_add_hits(k->ledger, &c->digest, hits);
+}
+
+void known_note_hits(struct known *k)
+{
+    recall_each(k->contents, note_hits, k);
 }
 
 /* It is fetched again in this request, and is not remembered by now. What another has put in its
@@ -249,6 +269,11 @@ static struct content *open_held(struct known *k, const struct digest *d, const 
     return NULL;
 }
 
+static uint64_t forgotten_so_far(const struct known *k)
+{
+    return __atomic_load_n(&k->forgotten, __ATOMIC_ACQUIRE);
+}
+
 struct content *known_content(struct known *k, struct index_reader *r, const struct digest *d,
                               bool as_manifest)
 {
@@ -265,11 +290,15 @@ struct content *known_content(struct known *k, struct index_reader *r, const str
     if (c)
         content_unref(c);
     struct index_manifest m = {0};
-    uint64_t size;
+    uint64_t size, forgotten = forgotten_so_far(k);
     if (!r || index_find_blob(r, d, &size, NULL) != 1 ||
         (as_manifest && index_find_manifest(r, d, &m, NULL) != 1))
         return NULL;
-    return open_held(k, d, m.media_type, size);
+    c = open_held(k, d, m.media_type, size);
+    /* It may have been told gone before it was put, and found before it went. */
+    if (c && forgotten_so_far(k) != forgotten)
+        recall_forget(k->contents, d, sizeof *d);
+    return c;
 }
 
 /* --- holds ------------------------------------------------------------------------------------ */
@@ -344,6 +373,7 @@ struct note *known_note(struct known *k, struct index_reader *r, const char *reg
     if (found || !r || strchr(reference, ':'))
         return found;
     struct index_tag tag;
+    uint64_t forgotten = forgotten_so_far(k);
     if (index_find_tag(r, registry, repository, reference, &tag, NULL) != 1)
         return NULL;
     found = note_new();
@@ -352,6 +382,8 @@ struct note *known_note(struct known *k, struct index_reader *r, const char *reg
     /* What was learnt meanwhile knows more than the row that came of it. */
     struct note *there = recall_add(k->notes, key, n, found, sizeof *found);
     note_unref(found);
+    if (forgotten_so_far(k) != forgotten)
+        recall_forget(k->notes, key, n);
     return there;
 }
 

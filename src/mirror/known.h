@@ -30,10 +30,14 @@ void known_free(struct known *k);
 struct content *known_content(struct known *k, struct index_reader *r, const struct digest *d,
                               bool as_manifest);
 /* It is given now to a client of that repository: the ledger is told, once a minute; and where the
- * disk did not take it when it came, it is asked to again. */
-void known_use(struct known *k, struct content *c, const char *registry, const char *repository);
+ * disk did not take it when it came, it is asked to again. is_hit: the client gets its bytes. */
+void known_use(struct known *k, struct content *c, const char *registry, const char *repository,
+               bool is_hit);
 /* The disk did not take what memory has. */
 void known_note_unstored(struct content *c);
+/* Has the ledger note the hits of manifests since the last time. What memory forgot meanwhile is
+ * not among them. */
+void known_note_hits(struct known *k);
 void known_put_content(struct known *k, struct content *c); /* memory only */
 
 /* Was this repository seen to hold that digest? wants_proof: being named by a manifest of its own

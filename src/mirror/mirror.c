@@ -51,6 +51,11 @@ void mirror_free(struct mirror *m)
     free(m);
 }
 
+void mirror_note_hits(struct mirror *m)
+{
+    known_note_hits(m->known);
+}
+
 void mirror_stop(struct mirror *m)
 {
     __atomic_store_n(&m->is_stopping, true, __ATOMIC_RELEASE);
@@ -84,7 +89,7 @@ static struct answer *error_answer(enum error_kind kind, const char *text)
 static struct answer *content_answer(struct mirror *m, const struct ask *a, struct content *c,
                                      enum cache_outcome cache, int64_t checked_at_ms)
 {
-    known_use(m->known, c, a->upstream->registry, a->repository);
+    known_use(m->known, c, a->upstream->registry, a->repository, !a->is_head);
     struct answer *answer = answer_new();
     answer->kind = ANSWER_CONTENT;
     answer->cache = cache;
@@ -484,14 +489,14 @@ static void admitted(void *cls, const struct error *e)
     answer_unref(a->answer);
     free((char *)a->what.id);
     free(a);
-    __atomic_sub_fetch(&m->admitting, 1, __ATOMIC_ACQ_REL);
+    __atomic_sub_fetch(&m->working, 1, __ATOMIC_ACQ_REL);
 }
 
 /* Counted before it is looked whether the mirror is stopping: who stops looks the other way round.
  */
 struct answer *mirror_admit(struct mirror *m, struct slice id, bool is_pruning)
 {
-    __atomic_add_fetch(&m->admitting, 1, __ATOMIC_ACQ_REL);
+    __atomic_add_fetch(&m->working, 1, __ATOMIC_ACQ_REL);
     struct answer *result = answer_new();
     struct admission *a = alloc_zero(sizeof *a);
     *a = (struct admission){
@@ -507,9 +512,9 @@ struct answer *mirror_admit(struct mirror *m, struct slice id, bool is_pruning)
     return result;
 }
 
-bool mirror_is_admitting(struct mirror *m)
+bool mirror_is_working(struct mirror *m)
 {
-    return __atomic_load_n(&m->admitting, __ATOMIC_ACQUIRE) > 0;
+    return __atomic_load_n(&m->working, __ATOMIC_ACQUIRE) > 0;
 }
 
 /* --- looking again ---------------------------------------------------------------------------- */

@@ -102,8 +102,11 @@ struct answer *mirror_admit(struct mirror *m, struct slice id, bool is_pruning);
  * ANSWER_DONE, whose items are "right", "wrong" or "absent" in quotes, or ANSWER_ERROR. */
 struct answer *mirror_recheck(struct mirror *m, const struct digest *d);
 /* Somebody waits for an admission: only the ledger wakes him. */
-bool mirror_is_admitting(struct mirror *m);
+bool mirror_is_working(struct mirror *m);
 
+/* How often manifests were served from here goes to the index: once a minute, and before the ledger
+ * stops. */
+void mirror_note_hits(struct mirror *m);
 /* Refuses whatever is asked from now on: a step of shutting down (stopping the fetcher then fails
  * what is in flight). */
 void mirror_stop(struct mirror *m);

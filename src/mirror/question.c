@@ -51,7 +51,7 @@ static void finish(struct question *q)
 static void finish_content(struct question *q, struct content *c, enum cache_outcome cache)
 {
     if (cache != CACHE_STORED) /* that it came is no use of it yet */
-        known_use(q->mirror->known, c, q->ask.upstream->registry, q->ask.repository);
+        known_use(q->mirror->known, c, q->ask.upstream->registry, q->ask.repository, !q->ask.is_head);
     q->answer->kind = ANSWER_CONTENT;
     q->answer->cache = cache;
     q->answer->content = c;
@@ -124,7 +124,7 @@ static void finish_without(struct question *q, const struct error *why)
     q->answer->kind = ANSWER_CONTENT;
     q->answer->cache = CACHE_STALE;
     q->answer->upstream_status = why->upstream_status;
-    known_use(m->known, q->held, a->upstream->registry, a->repository);
+    known_use(m->known, q->held, a->upstream->registry, a->repository, !a->is_head);
     q->answer->content = take(q->held);
     q->answer->digest = q->answer->content->digest;
     q->answer->checked_at_ms = n ? n->freshness.checked_at_ms : 0;

@@ -18,8 +18,8 @@ struct mirror {
     struct known *known;
     struct flights *flights;
     struct ahead *ahead;
-    bool is_stopping;   /* atomic */
-    unsigned admitting; /* atomic: how many */
+    bool is_stopping; /* atomic */
+    unsigned working; /* atomic: how many commands the ledger has yet to do */
 };
 
 /* Joins the question of that key or begins it. held: the content that may be served if the upstream

@@ -13,6 +13,7 @@
 
 #define MANIFEST_MAX_BYTES (4u * 1024 * 1024) /* what clients accept, see docs/decisions.md */
 #define MEDIA_TYPE_MAX 255
+#define NO_PLATFORM "unknown/unknown" /* of attestations: they go with every platform */
 
 #define MEDIA_DOCKER_MANIFEST "application/vnd.docker.distribution.manifest.v2+json"
 #define MEDIA_DOCKER_LIST "application/vnd.docker.distribution.manifest.list.v2+json"

@@ -167,6 +167,15 @@ int reference_parse(struct slice text, struct reference *out, struct error *e)
     return 0;
 }
 
+void reference_print(const struct reference *r, struct str *out)
+{
+    char digest[DIGEST_TEXT_MAX];
+    if (r->digest.algorithm)
+        str_format(out, "%s/%s@%s", r->registry, r->repository, digest_print(&r->digest, digest));
+    else
+        str_format(out, "%s/%s:%s", r->registry, r->repository, r->tag);
+}
+
 void reference_fallback_tag(const struct digest *subject, char out[TAG_MAX + 1])
 {
     char hex[DIGEST_HEX_MAX];

@@ -34,6 +34,10 @@ struct reference {
 int reference_parse(struct slice text, struct reference *out,
                     struct error *e); /* 0 or -1 (ERR_NAME_INVALID …) */
 
+/* Appends the whole name: "docker.io/library/alpine:3", or with "@sha256:…" and no tag if there is
+ * a digest. */
+void reference_print(const struct reference *r, struct str *out);
+
 /* "docker.io" for docker.io, index.docker.io, registry-1.docker.io in any case; otherwise a
  * lower-case copy. false if it is no host[:port] or does not fit. */
 bool reference_registry(struct slice host, char *out, size_t out_bytes);

@@ -9,6 +9,7 @@
 #include "base/json_write.h"
 #include "base/str.h"
 #include "mirror/mirror.h"
+#include "mirror/work.h"
 #include "oci/digest.h"
 #include "serve/reply.h"
 #include "serve/request.h"
@@ -70,11 +71,25 @@ static enum MHD_Result import(struct request *r)
 static const struct verb {
     const char *name;
     enum MHD_Result (*handle)(struct request *r);
+    keep_work work; /* or what the ledger does with the body */
 } verbs[] = {
-    {"import", import},
-    {"recheck", recheck},
-    {"reload", reload},
+    {"import", import, NULL}, {"pin", NULL, keep_pin},     {"recheck", recheck, NULL},
+    {"reload", reload, NULL}, {"unpin", NULL, keep_unpin},
 };
+
+static enum MHD_Result work(struct request *r, const struct verb *v)
+{
+    struct str body = {0};
+    if (!r->answer)
+        r->answer = work_begin(r->desk->mirror, v->name, v->work,
+                               (struct slice){str_text(&r->body), r->body.length});
+    if (request_await_answer(r))
+        return MHD_YES;
+    if (r->answer->kind == ANSWER_ERROR)
+        return reply_error(r, &r->answer->error);
+    str_add(&body, r->answer->items);
+    return reply_text(r, 200, "application/json", &body);
+}
 
 static const struct verb *find(const char *name)
 {
@@ -95,6 +110,6 @@ enum MHD_Result control_handle(struct request *r)
     else if (r->is_too_large)
         error_set(&e, ERR_USAGE, "a command of more than 1 MiB");
     else
-        return v->handle(r);
+        return v->work ? work(r, v) : v->handle(r);
     return reply_error(r, &e);
 }

@@ -230,6 +230,10 @@ class Tranship:
     def wait_held(self, digest, seconds=10):
         wait_until(lambda: self.holds(digest), seconds, f"{digest} in blobs/")
 
+    def settle(self):
+        """Until the ledger has done what was given to it before: the index has what came."""
+        assert self.ask_local("/control/pin", "POST", body=b'{"images": []}').status == 200
+
     def wait_hit(self, path, seconds=10):
         """Until it is served as held: a moment after the file is there, when the index knows it too."""
         wait_until(lambda: self.head(path).header("cache-status") == "tranship; hit", seconds, f"a hit on {path}")

@@ -666,9 +666,9 @@ static void index_of_a_later_version_is_refused_and_left_as_it_is(void **state)
     assert_null(index_open(o->folder->store, &rebuilt, &e));
     assert_int_equal(e.kind, ERR_USAGE);
     assert_non_null(strstr(e.text, "99"));
-    assert_non_null(strstr(e.text, "up to 6"));
+    assert_non_null(strstr(e.text, "up to 7"));
     assert_false(path_exists(folder_path_of(o->folder, "tranship.db.broken", path)));
-    run_sql(o, "PRAGMA user_version = 6");
+    run_sql(o, "PRAGMA user_version = 7");
     open_index(o);
     assert_false(o->rebuilt);
 }
@@ -684,7 +684,8 @@ static void index_of_version_1_is_brought_up_with_its_rows(void **state)
     run_sql(
         o,
         "DROP TABLE scrub; DROP TABLE pin; DROP INDEX blob_turn; ALTER TABLE blob DROP COLUMN turn;"
-        "ALTER TABLE blob DROP COLUMN used; ALTER TABLE repository DROP COLUMN is_imported;"
+        "ALTER TABLE blob DROP COLUMN used; ALTER TABLE blob DROP COLUMN hits;"
+        "ALTER TABLE repository DROP COLUMN is_imported;"
         "DROP INDEX holds_digest; DROP INDEX tag_digest;"
         "ALTER TABLE holds DROP COLUMN proven; PRAGMA user_version = 1");
     open_index(o);

@@ -369,14 +369,16 @@ static void small_letters_become_rows(void **state)
     free(body);
 }
 
-static int64_t used_at(struct running *n, const char *text)
+/* Of that blob's row. */
+static int64_t number_of(struct running *n, const char *column, const char *text)
 {
+    autofree char *asked = alloc_format("SELECT %s FROM blob WHERE digest = ?", column);
     struct digest d = digest_of_text(text);
     sqlite3 *handle = NULL;
     sqlite3_stmt *statement = NULL;
     char path[400];
     assert_int_equal(sqlite3_open(folder_path_of(n->folder, "tranship.db", path), &handle), 0);
-    sqlite3_prepare_v2(handle, "SELECT used_at FROM blob WHERE digest = ?", -1, &statement, NULL);
+    sqlite3_prepare_v2(handle, asked, -1, &statement, NULL);
     sqlite3_bind_blob(statement, 1, &d, 33, SQLITE_STATIC);
     int64_t at = sqlite3_step(statement) == SQLITE_ROW ? sqlite3_column_int64(statement, 0) : -1;
     sqlite3_finalize(statement);
@@ -402,8 +404,21 @@ static void last_of_many_touches_counts(void **state)
     clock_real();
     open_gate(&gate);
     stop_ledger(n);
-    assert_int_equal(used_at(n, "popular"), 1200);
-    assert_int_equal(used_at(n, "other"), 1100);
+    assert_int_equal(number_of(n, "used_at", "popular"), 1200);
+    assert_int_equal(number_of(n, "used_at", "other"), 1100);
+}
+
+static void hits_add_up_and_stay_when_the_blob_comes_again(void **state)
+{
+    struct running *n = *state;
+    struct digest d = digest_of_text("popular");
+    post_bytes(n, "popular", NULL, NULL);
+    ledger_add_hits(n->l, &d, 3);
+    ledger_settle(n->l);
+    post_bytes(n, "popular", NULL, NULL);
+    ledger_add_hits(n->l, &d, 4);
+    stop_ledger(n);
+    assert_int_equal(number_of(n, "hits", "popular"), 7);
 }
 
 static void unpinning_what_is_not_pinned_is_told_to_its_sender_alone(void **state)
@@ -704,6 +719,7 @@ int main(void)
         T(failed_transaction_is_told_to_all_and_files_are_adopted_by_the_next_start),
         T(small_letters_become_rows),
         T(last_of_many_touches_counts),
+        T(hits_add_up_and_stay_when_the_blob_comes_again),
         T(unpinning_what_is_not_pinned_is_told_to_its_sender_alone),
         T(eviction_on_request_tells_what_went_and_then_that_it_is_done),
         T(who_waits_for_room_is_served_at_once),

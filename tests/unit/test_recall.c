@@ -359,6 +359,27 @@ static void clearing_drops_everything_and_leaves_it_usable(void **state)
     recall_free(r);
 }
 
+static void sum_up(void *object, void *cls)
+{
+    const struct thing *t = object;
+    *(int *)cls += t->value;
+}
+
+static void each_visits_all_that_is_there_and_keeps_no_reference(void **state)
+{
+    struct recall *r = fresh(1 << 20);
+    int sum = 0;
+    (void)state;
+    for (int i = 1; i <= 100; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "key %d", i);
+        put_value(r, key, i, 10);
+    }
+    recall_each(r, sum_up, &sum);
+    assert_int_equal(sum, 5050);
+    recall_free(r);
+}
+
 #define counted(test) cmocka_unit_test_setup_teardown(test, begin, finish)
 
 int main(void)
@@ -366,6 +387,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         counted(what_is_put_is_got_with_a_reference),
         counted(what_was_never_put_is_absent),
+        counted(each_visits_all_that_is_there_and_keeps_no_reference),
         counted(keys_are_bytes_zeros_included),
         counted(putting_again_replaces_and_drops_the_old),
         counted(adding_leaves_what_is_there),

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Who holds the folder does the work. A server that is just starting holds it and has no door yet,
+ * and another command lets go of it soon: both are waited for. */
+#include "cli/keeping.h"
+
+#include <time.h>
+
+#include "base/auto.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/json.h"
+#include "base/json_write.h"
+#include "base/log.h"
+#include "cache/index.h"
+#include "cache/store.h"
+#include "fetch/local.h"
+#include "oci/problem.h"
+#include "oci/reference.h"
+
+enum {
+    PATIENCE_MS = 600 * 1000, /* for the answer: other work may be before it */
+    HELD_MS = 15 * 1000,      /* for the folder */
+    LOOK_MS = 50
+};
+
+int keeping_request(char **names, int count, struct str *out, struct error *e)
+{
+    struct reference ignored;
+    json_write_open(out, "images", '[');
+    for (int i = 0; i < count; i++) {
+        if (reference_parse(slice_of(names[i]), &ignored, e) < 0) {
+            e->kind = ERR_USAGE; /* the command line's mistake */
+            return -1;
+        }
+        json_write_text(out, NULL, names[i]);
+    }
+    json_write_close(out, ']');
+    return 0;
+}
+
+int keeping_ask(const char *data, const char *verb, const char *request, struct str *out,
+                struct error *e)
+{
+    autostr struct str path = {0};
+    struct local_answer answer = {0};
+    str_format(&path, "/control/%s", verb);
+    const struct local_request r = {
+        .data = data, .path = str_text(&path), .body = request, .timeout_ms = PATIENCE_MS};
+    int got = local_ask(&r, &answer, e);
+    if (got == 1 && answer.status == 200) {
+        str_add_bytes(out, answer.body.text, answer.body.length);
+    } else if (got == 1) {
+        char code[64] = "", message[256] = "the server on the data folder refused it";
+        problem_read(str_text(&answer.body), answer.body.length, code, sizeof code, message,
+                     sizeof message);
+        got = error_set(e, ERR_IO, "%s", message);
+    }
+    str_fini(&answer.body);
+    return got;
+}
+
+/* 1, 0: somebody else has the folder, -1. */
+static int do_here(const char *data, keep_work work, const struct str *request, struct str *out,
+                   struct error *e)
+{
+    bool rebuilt = false;
+    struct keep k = {.store = store_open(data, e)};
+    if (!k.store)
+        return e->kind == ERR_BUSY ? 0 : -1;
+    k.index = index_open(k.store, &rebuilt, e);
+    int result = k.index ? work(&k, slice_of(str_text(request)), out, e) : -1;
+    index_close(k.index);
+    store_close(k.store);
+    return result < 0 ? -1 : 1;
+}
+
+/* A folder that is not there holds nothing, and a mistyped name should not make one. */
+static int check_folder(const char *data, struct error *e)
+{
+    struct store *s = store_open_beside(data, e);
+    store_close(s);
+    return s ? 0 : -1;
+}
+
+struct json_t *keeping_do(const char *data, const char *verb, keep_work work,
+                          const struct str *request, struct error *e)
+{
+    autostr struct str report = {0};
+    const struct timespec moment = {.tv_nsec = LOOK_MS * 1000000L};
+    int64_t until_ms = clock_mono_ms() + HELD_MS;
+    if (check_folder(data, e) < 0)
+        return NULL;
+    log_configure(LOG_LEVEL_WARNING, LOG_FORMAT_TEXT);
+    for (;;) {
+        int got = keeping_ask(data, verb, str_text(request), &report, e);
+        if (got == 0)
+            got = do_here(data, work, request, &report, e);
+        if (got != 0)
+            return got < 0 ? NULL : json_parse(str_text(&report), report.length, e);
+        if (clock_mono_ms() >= until_ms)
+            return NULL; /* busy, as the store said */
+        nanosleep(&moment, NULL);
+    }
+}

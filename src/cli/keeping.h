@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What the commands share that change or tell what is held, whether a server runs on the data
+ * folder or not. */
+#ifndef CLI_KEEPING_H
+#define CLI_KEEPING_H
+
+#include "cache/keep.h"
+
+struct error;
+struct json_t;
+
+/* A request that names these images, and perhaps says more later. ERR_USAGE for a malformed name.
+ */
+int keeping_request(char **names, int count, struct str *out, struct error *e);
+
+/* By the server that runs on that folder (POST /control/<verb>), else here, with the folder held
+ * for as long. The report is the caller's: json_free. NULL, and the error. */
+struct json_t *keeping_do(const char *data, const char *verb, keep_work work,
+                          const struct str *request, struct error *e);
+
+/* POST that to the server on the folder: 1 with its report in out, 0 nobody runs there, -1 with
+ * what it said. */
+int keeping_ask(const char *data, const char *verb, const char *request, struct str *out,
+                struct error *e);
+
+#endif

@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What people say about what is held: list, pin, unpin; each beside a running server, and with none."""
+
+import contextlib
+import json
+import os
+import pty
+import re
+import subprocess
+import threading
+
+import images
+import pytest
+from bundles import command, multi, pull, refused
+from harness import at_once, binary, clean_environment, wait_until
+
+MB = 1000 * 1000
+
+
+class Place:
+    """A data folder with a server on it, or with one that has stopped, when a command comes."""
+
+    def __init__(self, start, data, is_running):
+        self.start, self.data, self.is_running, self.server = start, data, is_running, None
+
+    def serve(self, **options):
+        """A server on the folder, this one's if it runs."""
+        if not self.server or self.server.process.returncode is not None:
+            self.server = self.start(data=self.data, **options)
+        return self.server
+
+    def settle(self):
+        """As it is to be for a command."""
+        if not self.is_running and self.server and self.server.process.returncode is None:
+            self.server.stop()
+
+    def do(self, verb, *words, **more):
+        self.settle()
+        return command(verb, "--data", self.data, *words, **more)
+
+    def json(self, verb, *words):
+        return json.loads(self.do(verb, "--json", *words))
+
+    def refused(self, verb, *words, **more):
+        self.settle()
+        return refused(verb, "--data", self.data, *words, **more)
+
+    def listed(self, *words):
+        return {one["image"]: one for one in self.json("list", *words)["images"]}
+
+
+@pytest.fixture(params=["running", "stopped"])
+def place(request, start, tmp_path):
+    return Place(start, tmp_path / "data", request.param == "running")
+
+
+def made(seed, size=50_000):
+    return images.image([images.random_bytes(size, seed)])
+
+
+# --- list -------------------------------------------------------------------------------------------------------------
+
+
+def test_list_tells_what_is_held(fake, place):
+    both, one = multi("both"), made("one")
+    fake.add("library/multi", both, "1.0")
+    fake.add("team/one", one, "a")
+    server = place.serve()
+    pull(server, "library/multi", "1.0", both)
+    pull(server, "team/one", one.digest, one)
+    found = place.listed()
+    assert list(found) == ["docker.io/library/multi:1.0", f"docker.io/team/one@{one.digest}"]
+    tagged, by_digest = found.values()
+    assert tagged["digest"] == both.digest and tagged["platforms"] == ["linux/amd64", "linux/arm64"]
+    sizes = {d: len(b) for child in both.children for d, b in [(child.digest, child.manifest), *child.blobs.items()]}
+    assert tagged["size"] == len(both.manifest) + sum(sizes.values())
+    assert (tagged["registry"], tagged["repository"], tagged["tag"]) == ("docker.io", "library/multi", "1.0")
+    assert (by_digest["digest"], by_digest["tag"], by_digest["platforms"]) == (one.digest, None, ["linux/amd64"])
+    assert {i["state"] for i in found.values()} == {"complete"} and not any(i["is_pinned"] for i in found.values())
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", tagged["last_pulled"])
+
+
+def test_an_image_of_which_one_platform_was_pulled_is_complete_for_that_platform(fake, place):
+    both = multi("both")
+    fake.add("library/multi", both, "1.0")
+    server = place.serve()
+    arm = both.children[1]
+    assert server.manifest("library/multi", "1.0").body == both.manifest
+    pull(server, "library/multi", arm.digest, arm)
+    (found,) = place.listed().values()
+    assert (found["platforms"], found["state"]) == (["linux/arm64"], "complete")
+
+
+def test_an_image_that_was_begun_is_partial(fake, place):
+    both = multi("both")
+    fake.add("library/multi", both, "1.0")
+    server = place.serve()
+    amd, arm = both.children
+    assert server.manifest("library/multi", "1.0").body == both.manifest
+    pull(server, "library/multi", amd.digest, amd)
+    assert server.manifest("library/multi", arm.digest).body == arm.manifest
+    server.wait_held(arm.digest)
+    server.settle()
+    (found,) = place.listed().values()
+    assert (found["platforms"], found["state"]) == (["linux/amd64"], "partial")
+
+
+def test_list_of_a_repository_and_of_one_name(fake, place):
+    first, second = made("first"), made("second")
+    fake.add("library/alpine", first, "3.19")
+    fake.add("library/alpine", second, "3.20")
+    fake.add("team/other", second, "x")
+    server = place.serve()
+    for name, tag, image in (("library/alpine", "3.19", first), ("library/alpine", "3.20", second),
+                             ("team/other", "x", second)):
+        pull(server, name, tag, image)
+    assert list(place.listed("alpine")) == ["docker.io/library/alpine:3.19", "docker.io/library/alpine:3.20"]
+    assert list(place.listed("alpine:3.20")) == ["docker.io/library/alpine:3.20"]
+    assert list(place.listed(f"docker.io/library/alpine@{first.digest}")) == ["docker.io/library/alpine:3.19"]
+    assert list(place.listed("team/other", "alpine:3.19")) == ["docker.io/team/other:x", "docker.io/library/alpine:3.19"]
+    assert "nothing is held of docker.io/library/alpine, 3.21" in place.refused("list", "alpine:3.21")
+    assert "nothing is held of ghcr.io/library/alpine" in place.refused("list", "ghcr.io/library/alpine")
+    place.refused("list", "Not A Name", status=2)
+
+
+def test_hits_count_what_was_served_from_here(fake, start, tmp_path):
+    one = made("one")
+    fake.add("library/one", one, "a")
+    server = start()
+    pull(server, "library/one", "a", one)
+    for _ in range(3):
+        assert server.manifest("library/one", one.digest).status == 200
+        assert server.head(f"/v2/library/one/manifests/{one.digest}").status == 200  # that is no pull
+    server.stop()
+    found = json.loads(command("list", "--json", "--data", tmp_path / "data", "one"))["images"]
+    assert [i["hits"] for i in found] == [3]
+    again = start()
+    assert again.manifest("library/one", one.digest).status == 200
+    again.stop()
+    (found,) = json.loads(command("list", "--json", "--data", tmp_path / "data", "one"))["images"]
+    assert found["hits"] == 4
+
+
+def on_a_terminal(*words):
+    """What a command shows there."""
+    main, other = pty.openpty()
+    process = subprocess.Popen([str(w) for w in (binary(), *words)], stdin=other, stdout=other, stderr=other,
+                               env=clean_environment())
+    os.close(other)
+    shown = b""
+    with contextlib.suppress(OSError):  # the other end closed
+        while part := os.read(main, 65536):
+            shown += part
+    os.close(main)
+    assert process.wait(30) == 0, shown
+    return shown.decode().replace("\r\n", "\n")
+
+
+def test_the_table_is_the_same_on_a_terminal_and_in_a_pipe(fake, place):
+    one = made("one")
+    fake.add("library/one", one, "latest")
+    server = place.serve()
+    pull(server, "library/one", "latest", one)
+    said = place.do("list")
+    head, line = said.splitlines()
+    assert head.split("  ")[0] == "IMAGE" and line.startswith("docker.io/library/one:latest  ")
+    assert one.digest[:19] in line and "linux/amd64" in line and line.endswith("complete")
+    assert on_a_terminal("list", "--data", place.data) == said
+    assert on_a_terminal("pin", "--data", place.data, "one") == "pinned   docker.io/library/one:latest\n"
+
+
+@pytest.mark.parametrize("words", [["list"], ["pin", "a"], ["unpin", "a"]], ids=lambda w: w[0])
+def test_where_there_is_no_data_folder_nothing_is_made(tmp_path, words):
+    assert "no-such" in refused(words[0], "--data", tmp_path / "no-such", *words[1:])
+    assert not (tmp_path / "no-such").exists()
+
+
+# --- pin --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_pin_is_on_a_name_and_is_seen_in_the_list(fake, place):
+    one = made("one")
+    fake.add("library/one", one, "a")
+    server = place.serve()
+    pull(server, "library/one", "a", one)
+    assert place.do("pin", "one:a") == "pinned   docker.io/library/one:a\n"
+    assert place.do("pin", "docker.io/library/one:a") == "pinned   docker.io/library/one:a, as before\n"
+    assert place.listed()["docker.io/library/one:a"]["is_pinned"]
+    assert place.json("pin", f"one@{one.digest}") == {"images": [
+        {"image": f"docker.io/library/one@{one.digest}", "is_changed": True, "is_held": True}]}
+    assert place.listed()[f"docker.io/library/one@{one.digest}"]["is_pinned"]
+    assert place.do("unpin", "one:a", f"one@{one.digest}").count("unpinned") == 2
+    assert [i["is_pinned"] for i in place.listed().values()] == [False]
+
+
+def test_what_is_not_held_may_be_pinned_ahead(fake, place):
+    place.serve()
+    assert place.do("pin", "ghcr.io/team/later:1") == "pinned   ghcr.io/team/later:1; not held yet\n"
+    (found,) = place.listed().values()
+    assert (found["state"], found["is_pinned"], found["digest"], found["size"]) == ("absent", True, None, 0)
+    place.do("unpin", "ghcr.io/team/later:1")
+    assert not place.listed()
+
+
+def test_unpinning_what_is_not_pinned_changes_nothing(fake, place):
+    place.serve()
+    place.do("pin", "one:a")
+    assert "docker.io/library/two:latest is not pinned" in place.refused("unpin", "one:a", "two")
+    assert place.listed()["docker.io/library/one:a"]["is_pinned"]
+
+
+def test_names_are_looked_at_before_anything_is_done(fake, place):
+    place.serve()
+    assert "no image name" in place.refused("pin", "good", "Not Good", status=2)
+    place.refused("pin", status=2)
+    place.refused("unpin", "a@sha256:12", status=2)
+    assert not place.listed()
+
+
+def test_a_pinned_image_stays_however_small_the_budget(fake, place):
+    pinned, others = made("pinned", MB), [made(f"other {i}", MB) for i in range(6)]
+    fake.add("a/pinned", pinned, "v1")
+    server = place.serve(keep_free="0")
+    pull(server, "a/pinned", "v1", pinned)
+    place.do("pin", "a/pinned:v1")
+    place.settle()
+    if place.server.process.returncode is None:
+        place.server.stop()
+    server = place.start(data=place.data, keep_free="0", budget="4MB")
+    for i, image in enumerate(others):
+        fake.add(f"a/{i}", image, "v1")
+        pull_through(server, f"a/{i}", image)
+    wait_until(lambda: not server.holds(others[0].layer), what="eviction")
+    assert {pinned.digest, *pinned.blobs} <= server.held()
+
+
+def pull_through(server, name, image):
+    """Right bytes, whether or not they stay."""
+    assert server.manifest(name, "v1").body == image.manifest
+    for digest, data in image.blobs.items():
+        assert server.blob(name, digest).body == data
+
+
+def test_two_commands_at_once_both_do_what_they_say(fake, place):
+    place.serve()
+    place.settle()
+    names = [f"team/one{i}:x" for i in range(8)]
+    at_once(lambda name: command("pin", "--data", place.data, name), names)
+    assert {i.removeprefix("docker.io/") for i in place.listed()} == set(names)
+
+
+@pytest.mark.threads
+def test_commands_beside_pulls(fake, start, tmp_path):
+    one = made("one")
+    fake.add("library/one", one, "a")
+    server = start()
+    pull(server, "library/one", "a", one)
+    is_over = threading.Event()
+
+    def pulls():
+        while not is_over.is_set():
+            pull(server, "library/one", "a", one)
+
+    def commands():
+        for _ in range(10):
+            for verb in "pin", "unpin":
+                assert server.ask_local(f"/control/{verb}", "POST", body=b'{"images": ["one:a"]}').status == 200
+        is_over.set()
+
+    at_once(lambda f: f(), [pulls, pulls, commands])
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"images": [1]}', b'{"images": ["A"]}', b'{"images": "a"}'])
+def test_what_is_no_request_is_refused(tranship, body):
+    assert tranship.ask_local("/control/pin", "POST", body=body).status == 400
+    tranship.drain_log()
+    assert not [e for e in tranship.log() if e["level"] == "error"]
