@@ -40,6 +40,7 @@ def pull(mirror, name, reference, image):
         assert mirror.blob(name, digest).body == data
         mirror.wait_held(digest)
     mirror.wait_held(image.digest)
+    mirror.settle()
 
 
 def all_of(image):

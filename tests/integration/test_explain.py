@@ -85,6 +85,7 @@ def test_explain_tells_what_is_held_partial_and_missing_and_dials_nobody(start, 
     mirror.blob("library/demo", small)
     for path in (f"blobs/{small}", f"manifests/{image.digest}"):
         mirror.wait_hit(f"/v2/library/demo/{path}")
+    mirror.settle()
     fake.fault(f"registry GET .*/blobs/{large}", stall_at=2_000_000)
     with mirror.wire() as client:
         client.ask(f"/v2/library/demo/blobs/{large}")
@@ -187,10 +188,10 @@ def test_explain_tells_nothing_of_what_a_stranger_only_names(start, fake, image,
     fake.auth, fake.users, fake.private = "bearer", {"ann": SECRET}, {"library/demo", "his/own"}
     mirror = known_to_upstream("ann", SECRET)
     pull(mirror, "library/demo", "latest", image)
-    top = fake.add("his/own", images.Image(images.OCI_INDEX, {"schemaVersion": 2, "mediaType": images.OCI_INDEX,
-                                                              "manifests": [image.descriptor()]}, []), "latest")
+    fake.add("his/own", images.Image(images.OCI_INDEX, {"schemaVersion": 2, "mediaType": images.OCI_INDEX,
+                                                        "manifests": [image.descriptor()]}, []), "latest")
     mirror.manifest("his/own", "latest")
-    mirror.wait_hit(f"/v2/his/own/manifests/{top.digest}")
+    mirror.settle()
     found = explained(tmp_path / "data", "his/own")["image_held"]
     assert found["is_of_repository"] and [c["digest"] for c in found["children"]] == [image.digest]
     assert "children" not in found["children"][0]
@@ -205,8 +206,7 @@ def test_explain_counts_once_what_two_platforms_share(start, fake, tmp_path):
     mirror.manifest("library/many", "latest")
     for _, child in children:
         mirror.manifest("library/many", child.digest)
-        mirror.wait_hit(f"/v2/library/many/manifests/{child.digest}")
-    mirror.wait_hit(f"/v2/library/many/manifests/{top.digest}")
+    mirror.settle()
     found = explained(tmp_path / "data", "many")
     blobs = {d: len(b) for _, child in children for d, b in child.blobs.items()}
     of_each = [sum(map(len, child.blobs.values())) for _, child in children]
@@ -222,7 +222,7 @@ def test_explain_looks_into_an_index(start, fake, tmp_path):
     mirror = start()
     mirror.manifest("library/many", "latest")
     pull(mirror, "library/many", children[0][1].digest, children[0][1])
-    mirror.wait_hit(f"/v2/library/many/manifests/{top.digest}")
+    mirror.settle()
     held, missing = explained(tmp_path / "data", "many")["image_held"]["children"]
     assert (held["platform"], held["state"], held["missing_bytes"]) == ("linux/amd64", "held", 0)
     assert (missing["platform"], missing["state"]) == ("linux/arm64", "missing")
@@ -234,7 +234,7 @@ def test_what_a_stranger_wrote_moves_no_cursor(start, fake, tmp_path):
     top = fake.add("library/odd", images.index([("\x1b[2J\nheld \u009b1m\x7f", child)]), "latest")
     mirror = start()
     mirror.manifest("library/odd", "latest")
-    mirror.wait_hit(f"/v2/library/odd/manifests/{top.digest}")
+    mirror.settle()
     screen = command("explain", "--data", tmp_path / "data", "odd")
     assert "linux/?[2J?held ??1m?\n" in screen and not set(screen) & set("\x1b\x7f\u009b")
 
