@@ -9,4 +9,5 @@ tranship_sources += src/mirror/known.c src/mirror/known.h
 tranship_sources += src/mirror/mirror.c src/mirror/mirror.h
 tranship_sources += src/mirror/question.c src/mirror/question.h
 tranship_sources += src/mirror/rights.c src/mirror/rights.h
+tranship_sources += src/mirror/settle.c src/mirror/settle.h
 tranship_sources += src/mirror/work.c src/mirror/work.h

@@ -64,6 +64,7 @@ enum ask_kind { ASK_MANIFEST, ASK_BLOB, ASK_TAGS, ASK_REFERRERS };
 struct ask {
     enum ask_kind kind;
     bool is_head;
+    bool goes_alone; /* of an image's manifest: nothing begins to come ahead of it */
     struct upstream *upstream;
     char repository[REPOSITORY_MAX + 1]; /* as the upstream names it */
     char tag[TAG_MAX + 1];               /* "" if by digest */
@@ -101,7 +102,7 @@ struct answer *mirror_admit(struct mirror *m, struct slice id, bool is_pruning);
 /* Has what is held under that digest hashed again, and set aside if it is wrong. One reference;
  * ANSWER_DONE, whose items are "right", "wrong" or "absent" in quotes, or ANSWER_ERROR. */
 struct answer *mirror_recheck(struct mirror *m, const struct digest *d);
-/* Somebody waits for an admission: only the ledger wakes him. */
+/* Somebody waits for an admission, for settling, or for a command: only the ledger wakes him. */
 bool mirror_is_working(struct mirror *m);
 
 /* How often manifests were served from here goes to the index: once a minute, and before the ledger

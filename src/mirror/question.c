@@ -58,7 +58,7 @@ static void finish_content(struct question *q, struct content *c, enum cache_out
     q->answer->digest = c->digest;
     if (q->ask.tag[0])
         q->answer->checked_at_ms = clock_wall_s() * 1000;
-    if (q->ask.kind == ASK_MANIFEST && !q->ask.is_head)
+    if (q->ask.kind == ASK_MANIFEST && !q->ask.is_head && !q->ask.goes_alone)
         ahead_manifest(q->mirror->ahead, q->ask.upstream, q->ask.repository, c);
     finish(q);
 }

@@ -73,8 +73,9 @@ static const struct verb {
     enum MHD_Result (*handle)(struct request *r);
     keep_work work; /* or what the ledger does with the body */
 } verbs[] = {
-    {"import", import, NULL}, {"pin", NULL, keep_pin},     {"recheck", recheck, NULL},
-    {"reload", reload, NULL}, {"unpin", NULL, keep_unpin},
+    {"fetch", collect_fetch, NULL}, {"import", import, NULL}, {"pin", NULL, keep_pin},
+    {"recheck", recheck, NULL},     {"reload", reload, NULL}, {"settle", collect_settle, NULL},
+    {"unpin", NULL, keep_unpin},
 };
 
 static enum MHD_Result work(struct request *r, const struct verb *v)

@@ -1,5 +1,6 @@
 tranship_sources += src/serve/access.c src/serve/access.h
 tranship_sources += src/serve/admin.c
+tranship_sources += src/serve/collect.c
 tranship_sources += src/serve/connection.c src/serve/connection.h
 tranship_sources += src/serve/control.c
 tranship_sources += src/serve/door.c src/serve/door.h

@@ -63,6 +63,17 @@ bool request_await_flow(struct request *r)
     return true;
 }
 
+bool request_await_end(struct request *r)
+{
+    if (flow_state(r->answer->flow) >= FLOW_VERIFIED)
+        return false;
+    r->waiter.wake = wake;
+    MHD_suspend_connection(r->connection);
+    if (!flow_await(r->answer->flow, FLOW_END, &r->waiter))
+        desk_resume(r->desk, r->connection);
+    return true;
+}
+
 bool request_join_flow(struct request *r)
 {
     if (!r->is_reader && !r->is_head)

@@ -90,6 +90,8 @@ void request_end(struct request *r, bool is_whole);
  * handler is called again. Returns false without suspending if that is already so. */
 bool request_await_answer(struct request *r);
 bool request_await_flow(struct request *r);
+/* The same until the answer's flow has ended. */
+bool request_await_end(struct request *r);
 /* false: what the answer's flow had has passed, and another is needed. */
 bool request_join_flow(struct request *r);
 void request_leave_flow(struct request *r);
@@ -109,6 +111,10 @@ enum MHD_Result status_handle(struct request *r);   /* status.c */
 enum MHD_Result explain_handle(struct request *r);  /* explain.c */
 enum MHD_Result control_handle(struct request *r);  /* control.c */
 enum MHD_Result metrics_handle(struct request *r);  /* metrics_page.c */
+enum MHD_Result collect_fetch(struct request *r);   /* collect.c */
+enum MHD_Result collect_settle(struct request *r);  /* collect.c */
 enum MHD_Result v2_answer_error(struct request *r); /* v2.c: r->answer's error */
+/* 0, or -1 with ERR_DENIED: may r->repository be pulled from r->upstream? v2.c */
+int v2_check_allowed(const struct request *r, struct error *e);
 
 #endif

@@ -71,7 +71,7 @@ static struct upstream *find_by_own_name(const struct request *r, struct slice r
     return is_known ? u : NULL;
 }
 
-static int check_allowed(const struct request *r, struct error *e)
+int v2_check_allowed(const struct request *r, struct error *e)
 {
     const char *rule;
     if (upstream_allows(r->upstream, r->repository, &rule))
@@ -116,7 +116,7 @@ static int resolve(struct request *r, struct error *e)
                  (int)name.length, name.at) >= (int)sizeof r->repository)
         return error_set(e, ERR_NAME_INVALID, "the repository name is longer than %d bytes",
                          REPOSITORY_MAX);
-    return check_allowed(r, e);
+    return v2_check_allowed(r, e);
 }
 
 static int ask(struct request *r, struct error *e)
@@ -132,6 +132,7 @@ static int ask(struct request *r, struct error *e)
                          "digests of that algorithm cannot be verified here");
     struct ask a = {.kind = kinds[r->route.kind],
                     .is_head = r->is_head,
+                    .goes_alone = r->desk->is_local, /* commands ask for all that they want */
                     .upstream = r->upstream,
                     .digest = r->route.digest};
     slice_copy(slice_of(r->repository), a.repository, sizeof a.repository);
