@@ -139,12 +139,53 @@ static void silence_and_a_cut_answer_are_told_apart(void **state)
     remove_place(&p);
 }
 
+static void note_answer(void *cls, int got, const struct local_answer *a, const struct error *e)
+{
+    (void)e;
+    struct local_answer *out = cls;
+    *out = *a;
+    out->status = got == 1 ? a->status : -10 + got;
+    out->body = (struct str){0};
+}
+
+static void of_many_questions_each_is_told_its_own_answer_and_its_headers(void **state)
+{
+    struct place p;
+    struct error e;
+    struct local_answer told[2] = {{.status = 1}, {.status = 1}};
+    (void)state;
+    make(&p, "HTTP/1.1 404 No\r\nCache-Status:  tranship; hit \r\ncontent-type: text/x\r\n"
+             "Docker-Content-Digest: sha256:12\r\nContent-Length: 2\r\n\r\n{}");
+    assert_null(local_line_open("/tmp/tranship-test-no-such-folder", &e));
+    struct local_line *l = local_line_open(p.folder, &e);
+    assert_non_null(l);
+    local_line_ask(l, &(struct local_request){.path = "/a"}, note_answer, &told[0]);
+    while (local_line_run(l, 1000) > 0)
+        ;
+    assert_int_equal(told[0].status, -10); /* nobody listens */
+    assert_int_equal(listen(p.listener, 8), 0);
+    assert_int_equal(pthread_create(&p.thread, NULL, serve, &p), 0);
+    local_line_ask(l, &(struct local_request){.path = "/b"}, note_answer, &told[1]);
+    while (local_line_run(l, 1000) > 0)
+        ;
+    pthread_join(p.thread, NULL);
+    assert_int_equal(told[1].status, 404);
+    assert_string_equal(told[1].cache, "tranship; hit");
+    assert_string_equal(told[1].type, "text/x");
+    assert_string_equal(told[1].digest, "sha256:12");
+    local_line_ask(l, &(struct local_request){.path = "/c"}, note_answer, &told[0]);
+    local_line_close(l); /* with one under way */
+    assert_int_equal(told[0].status, -10);
+    remove_place(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(no_server_is_a_value),
         cmocka_unit_test(a_question_and_a_command_are_answered),
         cmocka_unit_test(silence_and_a_cut_answer_are_told_apart),
+        cmocka_unit_test(of_many_questions_each_is_told_its_own_answer_and_its_headers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
