@@ -1,4 +1,5 @@
 tranship_sources += src/bundle/admit.c src/bundle/admit.h
+tranship_sources += src/bundle/bring.c src/bundle/bring.h
 tranship_sources += src/bundle/contents.c src/bundle/contents.h
 tranship_sources += src/bundle/digests.c src/bundle/digests.h
 tranship_sources += src/bundle/docker.c src/bundle/docker.h
@@ -9,6 +10,7 @@ tranship_sources += src/bundle/input.c src/bundle/input.h
 tranship_sources += src/bundle/intake.c src/bundle/intake.h
 tranship_sources += src/bundle/layout.c src/bundle/layout.h
 tranship_sources += src/bundle/members.c src/bundle/members.h
+tranship_sources += src/bundle/platform.c src/bundle/platform.h
 tranship_sources += src/bundle/receipt.c src/bundle/receipt.h
 tranship_sources += src/bundle/select.c src/bundle/select.h
 tranship_sources += src/bundle/stage.c src/bundle/stage.h

@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "bundle/contents.h"
+#include "bundle/platform.h"
 #include "bundle/receipt.h"
 #include "cache/index.h"
 #include "cache/store.h"
@@ -83,22 +84,6 @@ static int read_held(const struct walk *w, const struct digest *d, struct manife
 
 /* --- is it whole? ----------------------------------------------------------------------------- */
 
-static bool is_platform(const char *platform, const char *wanted)
-{
-    size_t n = strlen(wanted);
-    return strncmp(platform, wanted, n) == 0 && (platform[n] == 0 || platform[n] == '/');
-}
-
-static bool is_wanted(const struct walk *w, const struct child *c)
-{
-    if (!w->options->platforms || !*c->platform || strcmp(c->platform, NO_PLATFORM) == 0)
-        return true;
-    for (const char *const *p = w->options->platforms; *p; p++)
-        if (is_platform(c->platform, *p))
-            return true;
-    return false;
-}
-
 /* 1 all of it is held, 0 not (why says what is missing), -1. Of an index: at least one image. */
 static int is_whole(const struct walk *w, const struct digest *d, unsigned depth, struct error *why,
                     struct error *e);
@@ -127,7 +112,7 @@ static bool platform_is_held(const struct walk *w, const struct manifest *m, con
     struct error ignored = {0};
     for (size_t i = 0; i < m->child_count; i++) {
         const struct child *c = &m->children[i];
-        if (c->kind == CHILD_MANIFEST && is_platform(c->platform, platform) &&
+        if (c->kind == CHILD_MANIFEST && platform_is(c->platform, platform) &&
             is_whole(w, &c->digest, 1, &ignored, &ignored) == 1)
             return true;
     }
@@ -145,7 +130,7 @@ static int is_index_whole(const struct walk *w, const struct manifest *m, unsign
         }
     for (size_t i = 0; i < m->child_count; i++) {
         const struct child *c = &m->children[i];
-        if (c->kind != CHILD_MANIFEST || !is_wanted(w, c))
+        if (c->kind != CHILD_MANIFEST || !platform_is_wanted(c->platform, w->options->platforms))
             continue;
         int got = is_whole(w, &c->digest, depth + 1, why, e);
         if (got < 0)
@@ -206,7 +191,7 @@ static int add_children_of(struct walk *w, const struct manifest *m, unsigned de
     for (size_t i = 0; i < m->child_count; i++) {
         const struct child *c = &m->children[i];
         struct error why = {0};
-        if (c->kind != CHILD_MANIFEST || !is_wanted(w, c))
+        if (c->kind != CHILD_MANIFEST || !platform_is_wanted(c->platform, w->options->platforms))
             continue;
         int got = is_whole(w, &c->digest, depth + 1, &why, e);
         if (got < 0 || (got == 1 && add_manifest(w, &c->digest, depth + 1, e) < 0))

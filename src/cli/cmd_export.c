@@ -12,14 +12,13 @@
 #include "base/file.h"
 #include "base/str.h"
 #include "bundle/export.h"
+#include "bundle/platform.h"
 #include "bundle/receipt.h"
 #include "cache/index.h"
 #include "cache/store.h"
 #include "cli/arguments.h"
 #include "cli/cli.h"
 #include "oci/signature.h"
-
-#define PLATFORMS_MAX 32
 
 struct wanted {
     const char *output, *since, *sign, *volume_size, *platform;
@@ -42,22 +41,6 @@ static int read_receipt(const char *path, struct receipt *r, struct error *e)
     if (got < 0)
         return -1;
     return receipt_parse(text, length, r, e) < 0 ? error_prefix(e, "%s", path) : 0;
-}
-
-/* "linux/amd64,linux/arm64" in place; "all" is as if nothing were said. */
-static int read_platforms(char *text, const char *list[PLATFORMS_MAX + 1], struct error *e)
-{
-    size_t count = 0;
-    while (text && strcmp(text, "all") != 0) {
-        char *comma = strchr(text, ',');
-        if (comma)
-            *comma = 0;
-        if (count == PLATFORMS_MAX || !strchr(text, '/'))
-            return error_set(e, ERR_USAGE, "--platform takes linux/amd64,linux/arm64/v8 or all");
-        list[count++] = text;
-        text = comma ? comma + 1 : NULL;
-    }
-    return 0;
 }
 
 static int write_from(const char *data, const struct export_options *o, struct error *e)
@@ -86,17 +69,15 @@ static int export_images(const char *data, const struct wanted *w,
 {
     struct export_options o = {.output = w->output, .select = *images};
     autoreceipt struct receipt since = {0};
-    autofree char *key = NULL, *platforms = NULL;
-    const char *list[PLATFORMS_MAX + 1] = {0};
+    autofree char *key = NULL;
+    autoplatforms struct platforms platforms = {0};
     size_t length = 0;
     char site[256] = "";
     gethostname(site, sizeof site - 1);
     o.site = site;
-    if (w->platform)
-        platforms = alloc_string(w->platform);
-    if (read_platforms(platforms, list, e) < 0)
+    if (w->platform && platforms_read(w->platform, &platforms, e) < 0)
         return -1;
-    o.select.platforms = list[0] ? list : NULL;
+    o.select.platforms = platforms_list(&platforms);
     if (w->volume_size && !str_parse_size(w->volume_size, &o.volume_bytes))
         return error_set(e, ERR_USAGE, "--volume-size %.40s: not a size like 4GB", w->volume_size);
     if (w->since && read_receipt(w->since, &since, e) < 0)

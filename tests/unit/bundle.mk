@@ -6,3 +6,5 @@ unit_tests += test_volumes
 test_volumes_SOURCES = tests/unit/test_volumes.c
 unit_tests += test_import
 test_import_SOURCES = tests/unit/test_import.c
+unit_tests += test_platform
+test_platform_SOURCES = tests/unit/test_platform.c
