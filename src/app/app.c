@@ -53,6 +53,7 @@ struct app {
     struct scrub *scrub;
     struct mirror *mirror;
     struct server *server;
+    bool is_lent; /* to a command, which has the local door for itself */
     int signals;
 };
 
@@ -172,10 +173,12 @@ static void warn_if_open(const struct app *a)
 
 static int start_server(struct app *a, struct error *e)
 {
+    static char *const nowhere[] = {NULL};
     const struct config *c = a->config;
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
-    const struct server_options o = {.listen = c->listen,
-                                     .threads = c->threads > 0   ? (unsigned)c->threads
+    const struct server_options o = {.listen = a->is_lent ? nowhere : c->listen,
+                                     .threads = a->is_lent       ? 0
+                                                : c->threads > 0 ? (unsigned)c->threads
                                                 : processors > 0 ? (unsigned)processors
                                                                  : 1,
                                      .max_connections = (unsigned)c->max_connections,
@@ -183,7 +186,7 @@ static int start_server(struct app *a, struct error *e)
                                      .request_timeout_ms = c->request_timeout_ms,
                                      .send_timeout_ms = c->send_timeout_ms,
                                      .max_request_rate = (unsigned)c->max_request_rate,
-                                     .doors = doors_of(c),
+                                     .doors = a->is_lent ? (struct server_doors){0} : doors_of(c),
                                      .data_folder = store_folder(a->store),
                                      .mode = c->mode,
                                      .data = c->data};
@@ -334,18 +337,21 @@ static void stop(struct app *a)
         close(a->signals);
 }
 
-static int start(struct app *a, struct mistakes *m, struct error *e)
+static int start_all(struct app *a, struct mistakes *m, struct error *e)
 {
     raise_limits();
-    configure_log(a->config);
-    if (take_signals(a, e) < 0)
-        return -1;
     a->upstreams = world_build(a->config, true, m);
     if (!a->upstreams || log_start(e) < 0)
         return -1;
     if (open_cache(a, e) < 0 || start_fetcher(a, e) < 0 || start_mirror(a, e) < 0)
         return -1;
-    if (start_server(a, e) < 0)
+    return start_server(a, e);
+}
+
+static int start(struct app *a, struct mistakes *m, struct error *e)
+{
+    configure_log(a->config);
+    if (take_signals(a, e) < 0 || start_all(a, m, e) < 0)
         return -1;
     const struct upstream *first = upstreams_default(a->upstreams);
     for (size_t i = 0; server_address(a->server, i); i++)
@@ -370,6 +376,22 @@ int app_serve(const struct config *c, const struct config_input *again, struct m
     stop(&a);
     if (result == 0)
         log_event(LOG_LEVEL_INFO, "stopped", LOG_END);
+    log_stop();
+    return result;
+}
+
+int app_lend(const struct config *c, int (*work)(void *cls, struct error *e), void *cls,
+             struct mistakes *m, struct error *e)
+{
+    struct app a = {.config = c, .signals = -1, .is_lent = true};
+    log_configure(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
+    signal(SIGPIPE, SIG_IGN);
+    int result = start_all(&a, m, e);
+    if (result == 0) {
+        result = work(cls, e);
+        server_quiesce(a.server);
+    }
+    stop(&a);
     log_stop();
     return result;
 }

@@ -17,4 +17,11 @@ struct mistakes;
 int app_serve(const struct config *c, const struct config_input *again, struct mistakes *m,
               struct error *e);
 
+/* Runs a mirror on that data folder behind its local door alone while work runs on the calling
+ * thread: for a command, where no server runs. What work gives is the result. -1 too if it could
+ * not start (as app_serve); ERR_BUSY: another process owns the folder. Signals are the caller's.
+ * Logs errors only. */
+int app_lend(const struct config *c, int (*work)(void *cls, struct error *e), void *cls,
+             struct mistakes *m, struct error *e);
+
 #endif
