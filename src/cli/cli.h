@@ -5,6 +5,7 @@
 
 /* argv[0] is the command's name. Returns the exit status. */
 int cmd_serve(int argc, char **argv);
+int cmd_pull(int argc, char **argv);
 int cmd_list(int argc, char **argv);
 int cmd_pin(int argc, char **argv);
 int cmd_unpin(int argc, char **argv);

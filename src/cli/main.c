@@ -12,6 +12,7 @@ static const struct command {
     const char *sentence;
 } commands[] = {
     {"serve", cmd_serve, "runs the mirror"},
+    {"pull", cmd_pull, "fetches images ahead of their use"},
     {"list", cmd_list, "tells which images are held"},
     {"pin", cmd_pin, "keeps images from being evicted"},
     {"unpin", cmd_unpin, "takes a pin back"},
