@@ -102,7 +102,8 @@ static int open_cache(struct app *a, struct error *e)
     a->hashing = hashing_start(e);
     if (!a->hashing)
         return -1;
-    a->scrub = scrub_start(a->store, a->index, a->ledger, a->config->scrub_interval_ms, e);
+    a->scrub = scrub_start(a->store, a->index, a->ledger,
+                           a->is_lent ? 0 : a->config->scrub_interval_ms, e);
     return a->scrub ? 0 : -1;
 }
 
