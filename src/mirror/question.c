@@ -51,7 +51,8 @@ static void finish(struct question *q)
 static void finish_content(struct question *q, struct content *c, enum cache_outcome cache)
 {
     if (cache != CACHE_STORED) /* that it came is no use of it yet */
-        known_use(q->mirror->known, c, q->ask.upstream->registry, q->ask.repository, !q->ask.is_head);
+        known_use(q->mirror->known, c, q->ask.upstream->registry, q->ask.repository,
+                  !q->ask.is_head);
     q->answer->kind = ANSWER_CONTENT;
     q->answer->cache = cache;
     q->answer->content = c;
