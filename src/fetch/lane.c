@@ -57,7 +57,8 @@ static void on_done(void *cls, const struct head *head, const struct error *why)
         why = (error_set(&none, ERR_UPSTREAM, "%s sent less than the range that was asked",
                          l->request.source->url),
                &none);
-    bool is_refused = l->is_refused || (why && why->upstream_status > 0);
+    bool is_refused =
+        l->is_refused || (why && why->upstream_status > 0 && why->upstream_status != 404);
     l->request.on_done(l->request.cls, l, is_refused, why);
     free(l);
 }

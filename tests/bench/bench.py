@@ -29,7 +29,7 @@ import trial as trials  # noqa: E402
 PAGE = HERE.parents[1] / "docs" / "performance.md"
 RUNS = {"memory": run_held.memory, "small": run_warm.small, "large": run_warm.large, "ranges": run_warm.ranges,
         "tls": run_warm.tls, "free": run_cold.free, "throttled": run_cold.throttled, "far": run_cold.far,
-        "narrow": run_cold.narrow, "mirrors": run_cold.mirrors, "liar": run_cold.liar, "pool": run_pool.pool,
+        "narrow": run_cold.narrow, "mirrors": run_cold.mirrors, "liar": run_cold.liar, "reach": run_cold.reach, "pool": run_pool.pool,
         "dockerd": run_client.dockerd, "herd": run_cold.herd, "idle": run_held.idle, "growth": run_held.growth}
 MOST_SECONDS = {"full": 1800, "quick": 300, "smoke": 120}
 

@@ -3,11 +3,15 @@
 and many clients asking at once."""
 
 import contextlib
+import os
 import statistics
+import time
+import urllib.request
 
 import client
 from forwarder import Forwarder
 from run_pool import Lying
+from harness import wait_until
 from trial import GB, Row, in_words, measured
 
 
@@ -126,6 +130,29 @@ def liar(trial):
           Forwarder(trial.origin.port, in_all=scale.narrow) as three):
         through(trial, size, three, f"cold {in_words(size)}, the same, and one mirror lies: times faster", (">=", 1.0), 1,
                 faster=True, lines=[one, two, three])
+
+
+def reach(trial):
+    """Who wants a little of the far end of what nobody has yet, as who pulls lazily does."""
+    scale, size = trial.scale, trial.scale.sizes[-1]
+    first, length = size // 6 * 5, 64 << 10
+    with Forwarder(trial.origin.port, in_all=scale.narrow) as line, trial.tranship(line.url) as ours:
+        def run(digest, path):
+            line.forget()
+            began = time.perf_counter()
+            request = urllib.request.Request(ours.url + path, headers={"Range": f"bytes={first}-{first + length - 1}"})
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                body = answer.read()
+            took = time.perf_counter() - began
+            with open(trial.content.blobs / digest, "rb") as file:
+                if body != os.pread(file.fileno(), length, first):
+                    raise client.Failed(f"{path}: not those bytes")
+            wait_until(lambda: line.sent > 16 * length, what=f"the filling of {path}")
+            return took
+        took = fresh_rounds(trial, size, scale.cold_rounds, run)
+    trial.say(Row(f"{in_words(length)} at {in_words(first)} of a cold {in_words(size)} blob, origin {scale.narrow / 1e6:g} MB/s "
+                  "in all, the filling goes on: of a second", f"{statistics.median(took) * 1000:.0f} ms", "",
+                  statistics.median(took), "", ("<=", 1.0)))
 
 
 def herd(trial):

@@ -76,7 +76,7 @@ def test_a_blob_of_less_than_two_pieces_comes_in_one(fake, start):
     assert parts(fake) == [(0, None)]
 
 
-REFUSALS = {"429": {"status": 429, "headers": {"Retry-After": "60"}}, "503": {"status": 503}, "no_ranges": {"no_range": True},
+REFUSALS = {"429": {"status": 429, "headers": {"Retry-After": "60"}}, "503": {"status": 503}, "404": {"status": 404}, "no_ranges": {"no_range": True},
             "another_range": {"range_shift": 1}, "another_total": {"range_total": SIZE + 1}, "416": {"status": 416},
             "hangup": {"hangup": True}, "multipart": {"headers": {"Content-Type": "multipart/byteranges; boundary=x",
                                                                   "Content-Range": None}}}
@@ -93,7 +93,7 @@ def test_a_source_that_refuses_a_second_transfer_keeps_its_one(fake, start, how)
     assert mirror.blob("a/b", digests[0]).body == DATA
     assert len(fake.asked(f"{BLOB}{digests[0]}")) == 2
     assert mirror.blob("a/b", digests[1]).body == DATA[::-1]
-    assert len(fake.asked(f"{BLOB}{digests[1]}")) == (2 if how == "hangup" else 1)
+    assert len(fake.asked(f"{BLOB}{digests[1]}")) == (2 if how in ("hangup", "404") else 1)
 
 
 AWKWARD = {"closes_after_each_answer": [{"close": True}],
