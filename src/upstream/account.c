@@ -2,6 +2,8 @@
  * Two lists that only grow: what is shared was complete before it was linked. */
 #include "upstream/account.h"
 
+#include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -13,14 +15,26 @@ static struct {
     size_t count;
 } book = {.names = {""}};
 
+/* What has that place from now on; another thread may be putting a name there as well. */
+static const char *take_place(unsigned i, const char *name)
+{
+    const char *taken = NULL;
+    char *mine = alloc_string(name);
+    if (atomic_compare_exchange_strong(&book.names[i], &taken, mine))
+        return mine;
+    free(mine);
+    return taken;
+}
+
 unsigned account_registry(const char *name)
 {
     unsigned i = 1;
-    for (; i + 1 < ACCOUNT_REGISTRIES_MAX && book.names[i]; i++)
-        if (strcmp(book.names[i], name) == 0)
+    for (; i + 1 < ACCOUNT_REGISTRIES_MAX; i++) {
+        const char *there = book.names[i] ? book.names[i] : take_place(i, name);
+        if (strcmp(there, name) == 0)
             return i;
-    if (!book.names[i])
-        book.names[i] = alloc_string(i + 1 < ACCOUNT_REGISTRIES_MAX ? name : "other");
+    }
+    take_place(i, "other");
     return i;
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What was counted of each registry and source, kept by their names for as long as the process
  * lives: an upstream that another configuration replaces goes on with the counters of the one
- * before. Bounded; who comes too late shares the last place, "other". Found or made by whoever
- * builds upstreams, one thread at a time; counted and read from any. */
+ * before. Bounded; who comes too late shares the last place, "other". Sources are found or made by
+ * whoever builds upstreams, one thread at a time; registries from any, as is counted and read. */
 #ifndef UPSTREAM_ACCOUNT_H
 #define UPSTREAM_ACCOUNT_H
 

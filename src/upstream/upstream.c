@@ -401,6 +401,7 @@ bool upstreams_hold(struct upstreams *u, const char *registry)
         return false;
     }
     new->upstream.tag_ttl_ms = -1;
+    new->upstream.number = account_registry(new->upstream.registry);
     new->next = u->held;
     u->held_count++;
     __atomic_store_n(&u->held, new, __ATOMIC_RELEASE);

@@ -98,6 +98,7 @@ def test_what_is_missing_under_an_imported_name_is_told_at_once_and_nobody_is_di
             reply = ask(mirror, path, end, ns=ns)
             assert reply.status == 404 and code_of(reply) == code and why in message_of(reply), reply
     assert ask(mirror, "/images.example/v2/owner/other", "tags/list").status == 404
+    assert mirror.metric("requests_total", registry="images.example") >= 10
     assert dialled(fake) == 0
 
 

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <pthread.h>
 
 #include <stdio.h>
 
@@ -69,6 +70,37 @@ static void a_mirror_that_becomes_the_origin_is_counted_anew(void **state)
                          account_of("s.example", "http://h", false));
 }
 
+enum { THREADS = 8, NAMES = 30 };
+
+static void *name_all(void *cls)
+{
+    unsigned *numbers = cls;
+    char name[32];
+    for (int i = 0; i < NAMES; i++) {
+        snprintf(name, sizeof name, "shared%d.example", i);
+        numbers[i] = account_registry(name);
+    }
+    return NULL;
+}
+
+static void threads_that_name_a_registry_at_once_get_one_number(void **state)
+{
+    pthread_t threads[THREADS];
+    unsigned numbers[THREADS][NAMES];
+    char name[32];
+    (void)state;
+    for (int t = 0; t < THREADS; t++)
+        assert_int_equal(pthread_create(&threads[t], NULL, name_all, numbers[t]), 0);
+    for (int t = 0; t < THREADS; t++)
+        assert_int_equal(pthread_join(threads[t], NULL), 0);
+    for (int i = 0; i < NAMES; i++) {
+        snprintf(name, sizeof name, "shared%d.example", i);
+        assert_string_equal(account_registry_name(numbers[0][i]), name);
+        for (int t = 1; t < THREADS; t++)
+            assert_int_equal(numbers[t][i], numbers[0][i]);
+    }
+}
+
 /* Last: it fills the book. */
 static void who_comes_too_late_shares_the_last_place(void **state)
 {
@@ -99,6 +131,7 @@ int main(void)
         cmocka_unit_test(a_registry_keeps_its_number),
         cmocka_unit_test(an_upstream_that_is_replaced_goes_on_with_its_counters),
         cmocka_unit_test(a_mirror_that_becomes_the_origin_is_counted_anew),
+        cmocka_unit_test(threads_that_name_a_registry_at_once_get_one_number),
         cmocka_unit_test(who_comes_too_late_shares_the_last_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
