@@ -66,13 +66,9 @@ static void configure_log(const struct config *c)
     log_configure(level, format);
 }
 
-/* Offline only imports bring anything, which look for room themselves, and nothing that went could
- * be had again: what others put on the disk drives out nothing. */
 static void set_limits(struct app *a, const struct config *c)
 {
-    struct room_limits limits = {.budget_bytes = c->budget_bytes};
-    if (strcmp(a->config->mode, "offline") != 0)
-        option_share(c->keep_free, &limits.keep_free_bytes, &limits.keep_free_percent);
+    const struct room_limits limits = config_limits(c, a->config->mode);
     room_set_limits(store_room(a->store), &limits);
 }
 

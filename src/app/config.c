@@ -242,6 +242,16 @@ int config_load(struct config *c, const struct config_input *in, struct mistakes
     return m->count > before ? -1 : 0;
 }
 
+/* Offline only imports bring anything, which look for room themselves, and nothing that went could
+ * be had again: what others put on the disk drives out nothing. */
+struct room_limits config_limits(const struct config *c, const char *mode)
+{
+    struct room_limits limits = {.budget_bytes = c->budget_bytes};
+    if (strcmp(mode, "offline") != 0)
+        option_share(c->keep_free, &limits.keep_free_bytes, &limits.keep_free_percent);
+    return limits;
+}
+
 void config_fini(struct config *c)
 {
     option_fini(&config_options, c);

@@ -7,6 +7,7 @@
 
 #include "app/option.h"
 #include "base/str.h"
+#include "cache/room.h"
 
 struct mistakes;
 struct registry;
@@ -34,6 +35,9 @@ extern const struct option_table config_options;
 /* 0, or -1 with every mistake there is added, each with its place. config_fini after either. */
 int config_load(struct config *c, const struct config_input *in, struct mistakes *m);
 void config_fini(struct config *c);
+/* What the data folder may take of its disk, in that mode: the one in force, where it is not new.
+ */
+struct room_limits config_limits(const struct config *c, const char *mode);
 /* NULL: none of that (canonical) name. */
 struct registry *config_registry(const struct config *c, const char *name);
 /* Owned by the config from here on. */

@@ -112,6 +112,11 @@ bool json_get_integer(const struct json_t *object, const char *key, int64_t *out
     return json_whole(json_object_get(object, key), out);
 }
 
+bool json_get_bool(const struct json_t *object, const char *key)
+{
+    return json_is_true(json_object_get(object, key));
+}
+
 const char *json_text(const struct json_t *value)
 {
     const char *text = json_string_value(value);

@@ -33,6 +33,7 @@ struct json_t *json_get_array(const struct json_t *object, const char *key);
 const char *json_get_string(const struct json_t *object,
                             const char *key); /* 0-terminated; one with an inner 0 is absent */
 bool json_get_integer(const struct json_t *object, const char *key, int64_t *out);
+bool json_get_bool(const struct json_t *object, const char *key); /* false: absent, too */
 bool json_is_object(const struct json_t *value);
 bool json_is_array(const struct json_t *value);
 const char *json_text(const struct json_t *value); /* NULL unless a string, or with an inner 0 */

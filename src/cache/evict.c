@@ -178,7 +178,8 @@ static void tell(struct evict *v, const struct candidate *c)
 {
     if (!v->visit)
         return;
-    struct evicted gone = {.digest = c->digest, .size_bytes = c->size_bytes, .image = ""};
+    struct evicted gone = {
+        .digest = c->digest, .size_bytes = c->size_bytes, .is_part = c->turn == 0, .image = ""};
     autoquery struct query q = query_start(index_writer(v->x), SQL_IMAGE_OF);
     query_digest(&q, &c->digest);
     if (query_step(&q, NULL) == 1)
@@ -334,43 +335,45 @@ bool evict_step(struct evict *v)
     return true;
 }
 
-static int until(struct evict *v, int64_t excess, struct error *e)
-{
-    int64_t freed = 0;
-    while (freed < excess && !is_fruitless(v)) {
-        if (slice(v, excess - freed, e) < 0)
-            return -1;
-        freed += v->freed;
-    }
-    return 0;
-}
-
 /* All in one transaction that is undone. */
 static int rehearse(struct evict *v, int64_t excess, struct error *e)
 {
+    const struct evict before = *v;
+    int result = index_begin(v->x, e);
+    v->is_dry = true;
     v->freed = 0;
-    if (index_begin(v->x, e) < 0)
-        return -1;
-    int result = 0;
+    v->fruitless = 0;
     while (result == 0 && v->freed < excess && !is_fruitless(v))
         result = pass_one(v, e) < 0 ? -1 : 0;
     index_rollback(v->x);
+    *v = before;
     return result;
 }
 
-int evict_down_to(struct evict *v, int64_t bytes, bool is_dry,
-                  void (*visit)(const struct evicted *gone, void *cls), void *cls, struct error *e)
+/* The hand's place is shared with evict_step, which may go on in between; the count of its turns
+ * that found nothing is not. */
+static int slice_of_order(struct evict *v, struct evict_order *o, struct error *e)
 {
-    const struct evict before = *v;
-    int64_t excess = room_taken(v->room) - bytes;
-    v->visit = visit;
-    v->cls = cls;
-    v->is_dry = is_dry;
-    v->fruitless = 0;
-    int result = is_dry ? rehearse(v, excess, e) : until(v, excess, e);
-    if (is_dry)
-        *v = before;
+    unsigned others = v->fruitless;
+    v->fruitless = o->fruitless;
+    int result = slice(v, o->left, e);
+    o->left -= v->freed;
+    o->fruitless = v->fruitless;
+    bool is_done = o->left <= 0 || is_fruitless(v);
+    v->fruitless = others;
+    return result < 0 ? -1 : !is_done;
+}
+
+int evict_some(struct evict *v, struct evict_order *o, struct error *e)
+{
+    if (!o->has_begun)
+        o->left = o->bytes < 0 ? room_excess(v->room, LOW_PERCENT) : room_taken(v->room) - o->bytes;
+    o->has_begun = true;
+    if (o->left <= 0)
+        return 0;
+    v->visit = o->visit;
+    v->cls = o->cls;
+    int result = o->is_dry ? rehearse(v, o->left, e) : slice_of_order(v, o, e);
     v->visit = NULL;
-    v->is_dry = false;
     return result;
 }

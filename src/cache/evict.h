@@ -40,11 +40,25 @@ struct evicted {
     struct digest digest;
     uint64_t size_bytes;
     bool is_partial;   /* content on its way in */
+    bool is_part;      /* it went with the image that was told of before */
     const char *image; /* "registry/repository:tag" or "registry/repository" if it was one, or "" */
 };
-/* Until at most bytes are taken (room_taken), as far as that goes, slice after slice. is_dry:
- * nothing goes, but is told, save for content on its way in, in one transaction. 0, or -1. */
-int evict_down_to(struct evict *v, int64_t bytes, bool is_dry,
-                  void (*visit)(const struct evicted *gone, void *cls), void *cls, struct error *e);
+
+/* What is to go beside what the limits want: until at most bytes are taken (room_taken), as far as
+ * that goes. bytes less than 0: as if the limits had been passed just now. visit (may be NULL) is
+ * called for each thing that goes. is_dry: nothing goes, but is told, save for content on its way
+ * in; in one transaction. */
+struct evict_order {
+    int64_t bytes;
+    bool is_dry;
+    void (*visit)(const struct evicted *gone, void *cls);
+    void *cls;
+    /* private, zeroed */
+    bool has_begun;
+    int64_t left;
+    unsigned fruitless;
+};
+/* One slice of it, or all if it is dry: 1 there is more to do, 0 done, -1. */
+int evict_some(struct evict *v, struct evict_order *o, struct error *e);
 
 #endif

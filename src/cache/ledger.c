@@ -52,7 +52,7 @@ struct entry {
     struct letter letter;
     enum entry_kind kind;
     int fd;             /* PUBLISH: borrowed; SET_ASIDE: its own, or -1 */
-    int64_t size_bytes; /* PUBLISH, HOLD; -1 unknown; EVICT: what may be taken; HITS: how many */
+    int64_t size_bytes; /* PUBLISH, HOLD; -1 unknown; HITS: how many */
     int64_t now_s;      /* when it was posted: that is when it was so */
     struct digest digest;
     char *registry, *repository; /* NULL: of none */
@@ -61,13 +61,12 @@ struct entry {
     char *key;  /* LISTING */
     char *body; /* LISTING, MANIFEST */
     size_t length;
-    struct manifest manifest;                             /* MANIFEST: a copy */
-    struct evict_listener listener;                       /* LISTEN */
-    void (*visit)(const struct evicted *gone, void *cls); /* EVICT */
-    ledger_work work;                                     /* RUN */
-    bool is_dry;                                          /* EVICT */
-    bool is_remembered;                                   /* SET_ASIDE */
-    ledger_done done;                                     /* or NULL */
+    struct manifest manifest;       /* MANIFEST: a copy */
+    struct evict_listener listener; /* LISTEN */
+    ledger_work work;               /* RUN */
+    struct evict_order *order;      /* EVICT */
+    bool is_remembered;             /* SET_ASIDE */
+    ledger_done done;               /* or NULL */
     void *cls;
     struct error error; /* ERR_NONE while all went well */
 };
@@ -302,13 +301,10 @@ void ledger_make_room(struct ledger *l)
     post_or_drop(l, entry_new(ENTRY_MAKE_ROOM, NULL, NULL, NULL));
 }
 
-bool ledger_evict(struct ledger *l, int64_t bytes, bool is_dry,
-                  void (*visit)(const struct evicted *gone, void *cls), ledger_done done, void *cls)
+bool ledger_evict(struct ledger *l, struct evict_order *o, ledger_done done, void *cls)
 {
     struct entry *n = entry_new(ENTRY_EVICT, NULL, NULL, NULL);
-    n->size_bytes = bytes;
-    n->is_dry = is_dry;
-    n->visit = visit;
+    n->order = o;
     n->done = done;
     n->cls = cls;
     return post(l, n, true);
@@ -521,7 +517,7 @@ static void do_transaction(struct ledger *l, struct group *g)
     }
 }
 
-static void do_evictions(struct ledger *l, struct group *g)
+static void tell_evict(struct ledger *l, struct group *g)
 {
     for (size_t i = 0; i < g->count; i++) {
         struct entry *n = g->entries[i];
@@ -529,8 +525,6 @@ static void do_evictions(struct ledger *l, struct group *g)
             evict_listen(l->evict, &n->listener);
         else if (n->kind == ENTRY_SET_ASIDE && n->is_remembered && n->error.kind == ERR_NONE)
             evict_tell_gone(l->evict, &n->digest);
-        else if (n->kind == ENTRY_EVICT)
-            evict_down_to(l->evict, n->size_bytes, n->is_dry, n->visit, n->cls, &n->error);
     }
 }
 
@@ -550,11 +544,12 @@ static void do_work(struct ledger *l, struct group *g)
 {
     for (size_t i = 0; i < g->count; i++) {
         struct entry *n = g->entries[i];
-        if (n->kind != ENTRY_RUN)
+        if (n->kind != ENTRY_RUN && n->kind != ENTRY_EVICT)
             continue;
         int got;
         do
-            got = n->work(l->store, l->x, n->cls, &n->error);
+            got = n->kind == ENTRY_EVICT ? evict_some(l->evict, n->order, &n->error)
+                                         : n->work(l->store, l->x, n->cls, &n->error);
         while (got > 0 && !is_put_off(l, g, i));
         if (got < 0 && error_http_status(n->error.kind) >= 500) /* else it cannot be, and is told */
             note_failure(l, "work on the index failed", NULL, &n->error);
@@ -587,7 +582,7 @@ static void *run(void *cls)
         collect(l, &g, evict_step(l->evict) ? 0 : TICK_MS);
         do_files(l, &g);
         do_transaction(l, &g);
-        do_evictions(l, &g);
+        tell_evict(l, &g);
         do_work(l, &g);
         tell(&g);
     }

@@ -15,7 +15,7 @@
 
 struct error;
 struct evict_listener;
-struct evicted;
+struct evict_order;
 struct store;
 struct index;
 struct ledger;
@@ -83,12 +83,9 @@ void ledger_listen(struct ledger *l, const struct evict_listener *e);
 /* Wakes it to make room at once, where somebody waits for it (room_want); without, it looks once a
  * second. */
 void ledger_make_room(struct ledger *l);
-/* Evicts until at most bytes are taken, as far as that goes (see evict.h); visit is called for each
- * thing that went, or that would go (is_dry), done at the end; both on the ledger's thread. false:
- * stopping. */
-bool ledger_evict(struct ledger *l, int64_t bytes, bool is_dry,
-                  void (*visit)(const struct evicted *gone, void *cls), ledger_done done,
-                  void *cls);
+/* Carries that order out (evict.h), slice by slice, with what is posted meanwhile in between. The
+ * order is borrowed until done is called. Refused as a publish is. */
+bool ledger_evict(struct ledger *l, struct evict_order *o, ledger_done done, void *cls);
 /* A failed way in: its partial files go (content was wrong). */
 void ledger_remove_partial(struct ledger *l, const struct digest *d);
 

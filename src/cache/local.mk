@@ -10,6 +10,7 @@ tranship_sources += src/cache/segments.c src/cache/segments.h
 tranship_sources += src/cache/sql.c src/cache/sql.def src/cache/sql.h src/cache/store.c src/cache/store.h
 tranship_sources += src/cache/room.c src/cache/room.h src/cache/window.c src/cache/window.h
 tranship_sources += src/cache/evict.c src/cache/evict.h
+tranship_sources += src/cache/eviction.c src/cache/eviction.h
 tranship_sources += src/cache/flow_pass.c
 tranship_sources += src/cache/imported.c src/cache/imported.h src/cache/prune.c src/cache/prune.h
 tranship_sources += src/cache/quarantine.c src/cache/quarantine.h

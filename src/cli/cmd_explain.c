@@ -103,7 +103,7 @@ static void add_registry(const struct json_t *x, struct str *out)
     for (size_t i = 0; i < json_count(ways); i++)
         str_format(out, "%s%s\n", i == 0 ? "asked as   " : "           ",
                    json_text(json_item(ways, i)));
-    if (show_bool(x, "is_allowed"))
+    if (json_get_bool(x, "is_allowed"))
         str_format(out, "allowed    yes%s%s\n", json_get(x, "allowed_by") ? ", by " : "",
                    json_get(x, "allowed_by") ? show_text(x, "allowed_by") : "");
     else
@@ -137,8 +137,9 @@ static void add_sources(const struct json_t *x, struct str *out)
     const struct json_t *all = json_get_array(x, "sources");
     str_format(out, "\nupstreams  tags are told by %s; bytes by digest, in this order%s:\n",
                show_text(x, "tags_told_by"),
-               show_bool(x, "is_running") ? ""
-                                          : " if all are well (no server runs: nothing is known)");
+               json_get_bool(x, "is_running")
+                   ? ""
+                   : " if all are well (no server runs: nothing is known)");
     for (size_t i = 0; i < json_count(all); i++)
         add_source(json_item(all, i), out);
 }
@@ -157,8 +158,8 @@ static void add_tag(const struct json_t *x, struct str *out)
     } else {
         str_add(out, "not known here");
     }
-    str_add(out, show_bool(t, "is_immutable") ? "; never moves" : "; fresh for ");
-    if (!show_bool(t, "is_immutable"))
+    str_add(out, json_get_bool(t, "is_immutable") ? "; never moves" : "; fresh for ");
+    if (!json_get_bool(t, "is_immutable"))
         show_duration(out, show_number(t, "ttl_ms"));
     str_format(out, "\nnow        %s\n", show_text(t, "next"));
 }
@@ -208,7 +209,7 @@ static void add_held(const struct json_t *x, struct str *out)
     const struct json_t *held = json_get_object(x, "image_held"),
                         *sums = json_get_object(x, "sums");
     bool is_held = strcmp(show_text(held, "state"), "held") == 0;
-    if (is_held && !show_bool(held, "is_of_repository")) {
+    if (is_held && !json_get_bool(held, "is_of_repository")) {
         str_add(out,
                 "\nmanifest   held under another name only\na pull     asks the upstream whether "
                 "this repository has it\n");
@@ -226,7 +227,7 @@ static void add_held(const struct json_t *x, struct str *out)
                show_number(sums, "held") + show_number(sums, "missing"));
     show_bytes(out, show_number(sums, "held_bytes"));
     str_format(out, "\na pull     of all of it would fetch %s",
-               show_bool(x, "is_cut") ? "more than " : "");
+               json_get_bool(x, "is_cut") ? "more than " : "");
     show_bytes(out, show_number(sums, "missing_bytes"));
     str_add_char(out, '\n');
 }
@@ -239,13 +240,13 @@ static int show(const struct str *body, bool is_json, struct error *e)
         return -1;
     if (is_json) {
         str_format(&out, "%s\n", str_text(body));
-    } else if (!show_bool(x, "is_known")) {
+    } else if (!json_get_bool(x, "is_known")) {
         str_format(&out, "%s is not one of the configured registries: it is never asked\n",
                    show_text(x, "registry"));
     } else {
         str_format(&out, "mode       %s\n", show_text(x, "mode"));
         add_registry(x, &out);
-        if (show_bool(x, "is_allowed")) {
+        if (json_get_bool(x, "is_allowed")) {
             add_sources(x, &out);
             add_tag(x, &out);
             add_held(x, &out);

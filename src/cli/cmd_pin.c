@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/auto.h"
+#include "app/config.h"
 #include "base/error.h"
 #include "base/json.h"
 #include "base/json_write.h"
@@ -22,11 +22,11 @@ struct verb {
 static void add_line(const struct verb *v, const struct json_t *image, struct str *out)
 {
     str_format(out, "%-8s %s%s%s\n", v->done, show_text(image, "image"),
-               show_bool(image, "is_changed") ? "" : v->was_so,
-               show_bool(image, "is_held") ? "" : "; not held yet");
+               json_get_bool(image, "is_changed") ? "" : v->was_so,
+               json_get_bool(image, "is_held") ? "" : "; not held yet");
 }
 
-static int run(const struct verb *v, const char *data, char **names, int count, bool is_json,
+static int run(const struct verb *v, const struct config *c, char **names, int count, bool is_json,
                struct error *e)
 {
     autostr struct str request = {0}, out = {0};
@@ -34,7 +34,7 @@ static int run(const struct verb *v, const char *data, char **names, int count, 
     if (keeping_request(names, count, &request, e) < 0)
         return -1;
     json_write_close(&request, '}');
-    autojson struct json_t *report = keeping_do(data, v->name, v->work, &request, e);
+    autojson struct json_t *report = keeping_do(c, v->name, v->work, &request, e);
     if (!report)
         return -1;
     const struct json_t *images = json_get_array(report, "images");
@@ -59,10 +59,12 @@ static int command(const struct verb *v, int argc, char **argv)
         rest = error_set(&e, ERR_USAGE, "%s takes at least one IMAGE", v->name);
     if (rest < 0)
         return arguments_fail(&e);
-    autofree char *data = arguments_data(&a);
-    if (!data)
+    struct config c;
+    if (arguments_config(&a, &c) < 0)
         return 2;
-    return run(v, data, argv, rest, is_json, &e) < 0 ? arguments_fail(&e) : 0;
+    int result = run(v, &c, argv, rest, is_json, &e);
+    config_fini(&c);
+    return result < 0 ? arguments_fail(&e) : 0;
 }
 
 int cmd_pin(int argc, char **argv)

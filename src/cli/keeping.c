@@ -5,6 +5,7 @@
 
 #include <time.h>
 
+#include "app/config.h"
 #include "base/auto.h"
 #include "base/clock.h"
 #include "base/error.h"
@@ -60,13 +61,15 @@ int keeping_ask(const char *data, const char *verb, const char *request, struct 
 }
 
 /* 1, 0: somebody else has the folder, -1. */
-static int do_here(const char *data, keep_work work, const struct str *request, struct str *out,
-                   struct error *e)
+static int do_here(const struct config *c, keep_work work, const struct str *request,
+                   struct str *out, struct error *e)
 {
     bool rebuilt = false;
-    struct keep k = {.store = store_open(data, e)};
+    const struct room_limits limits = config_limits(c, c->mode);
+    struct keep k = {.store = store_open(c->data, e)};
     if (!k.store)
         return e->kind == ERR_BUSY ? 0 : -1;
+    room_set_limits(store_room(k.store), &limits);
     k.index = index_open(k.store, &rebuilt, e);
     int result = k.index ? work(&k, slice_of(str_text(request)), out, e) : -1;
     index_close(k.index);
@@ -82,19 +85,19 @@ static int check_folder(const char *data, struct error *e)
     return s ? 0 : -1;
 }
 
-struct json_t *keeping_do(const char *data, const char *verb, keep_work work,
+struct json_t *keeping_do(const struct config *c, const char *verb, keep_work work,
                           const struct str *request, struct error *e)
 {
     autostr struct str report = {0};
     const struct timespec moment = {.tv_nsec = LOOK_MS * 1000000L};
     int64_t until_ms = clock_mono_ms() + HELD_MS;
-    if (check_folder(data, e) < 0)
+    if (check_folder(c->data, e) < 0)
         return NULL;
     log_configure(LOG_LEVEL_WARNING, LOG_FORMAT_TEXT);
     for (;;) {
-        int got = keeping_ask(data, verb, str_text(request), &report, e);
+        int got = keeping_ask(c->data, verb, str_text(request), &report, e);
         if (got == 0)
-            got = do_here(data, work, request, &report, e);
+            got = do_here(c, work, request, &report, e);
         if (got != 0)
             return got < 0 ? NULL : json_parse(str_text(&report), report.length, e);
         if (clock_mono_ms() >= until_ms)

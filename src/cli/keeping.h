@@ -6,6 +6,7 @@
 
 #include "cache/keep.h"
 
+struct config;
 struct error;
 struct json_t;
 
@@ -13,9 +14,10 @@ struct json_t;
  */
 int keeping_request(char **names, int count, struct str *out, struct error *e);
 
-/* By the server that runs on that folder (POST /control/<verb>), else here, with the folder held
- * for as long. The report is the caller's: json_free. NULL, and the error. */
-struct json_t *keeping_do(const char *data, const char *verb, keep_work work,
+/* By the server that runs on the data folder (POST /control/<verb>), else here, with the folder
+ * held for as long, within the limits that are configured. The report is the caller's: json_free.
+ * NULL, and the error. */
+struct json_t *keeping_do(const struct config *c, const char *verb, keep_work work,
                           const struct str *request, struct error *e);
 
 /* POST that to the server on the folder: 1 with its report in out, 0 nobody runs there, -1 with

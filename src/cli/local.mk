@@ -1,6 +1,7 @@
 cli_sources += src/cli/arguments.c src/cli/arguments.h
 cli_sources += src/cli/cli.h
 cli_sources += src/cli/cmd_check_config.c
+cli_sources += src/cli/cmd_evict.c
 cli_sources += src/cli/cmd_explain.c
 cli_sources += src/cli/cmd_export.c
 cli_sources += src/cli/cmd_import.c

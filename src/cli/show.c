@@ -4,7 +4,6 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "base/error.h"
 #include "base/json.h"
@@ -56,15 +55,6 @@ const char *show_text(const struct json_t *of, const char *key)
 {
     const char *found = json_get_string(of, key);
     return found ? found : "-";
-}
-
-bool show_bool(const struct json_t *of, const char *key)
-{
-    autostr struct str word = {0};
-    const struct json_t *value = json_get(of, key);
-    if (value)
-        json_print(value, &word);
-    return strcmp(str_text(&word), "true") == 0;
 }
 
 void show_document(const struct json_t *document, struct str *out)

@@ -3,7 +3,6 @@
 #ifndef CLI_SHOW_H
 #define CLI_SHOW_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
 struct error;
@@ -19,7 +18,6 @@ void show_foreign(struct str *out, const char *text);
 /* Of an object's key: 0, and "-", where it says nothing. Borrowed from the document. */
 int64_t show_number(const struct json_t *of, const char *key);
 const char *show_text(const struct json_t *of, const char *key);
-bool show_bool(const struct json_t *of, const char *key); /* false where it says nothing */
 
 /* The document and a newline, appended. */
 void show_document(const struct json_t *document, struct str *out);

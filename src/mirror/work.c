@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "cache/eviction.h"
 #include "cache/ledger.h"
 #include "mirror/answer.h"
 #include "mirror/known.h"
@@ -18,6 +19,7 @@ struct work {
     const char *verb;
     keep_work does;
     struct str request, report;
+    struct eviction eviction; /* of work_evict */
 };
 
 static void forget_blob(void *cls, const struct digest *d)
@@ -52,20 +54,58 @@ static void done(void *cls, const struct error *e)
     __atomic_sub_fetch(&m->working, 1, __ATOMIC_ACQ_REL);
 }
 
-/* Counted before it is looked whether the mirror is stopping: who stops looks the other way round.
- */
+static struct work *work_new(struct mirror *m, const char *verb, struct answer *result)
+{
+    struct work *w = alloc_zero(sizeof *w);
+    __atomic_add_fetch(&m->working, 1, __ATOMIC_ACQ_REL);
+    w->mirror = m;
+    w->answer = answer_ref(result);
+    w->verb = verb;
+    return w;
+}
+
+/* Counted (in work_new) before it is looked whether the mirror is stopping: who stops looks the
+ * other way round. */
+static bool is_stopping(const struct work *w)
+{
+    return __atomic_load_n(&w->mirror->is_stopping, __ATOMIC_ACQUIRE);
+}
+
+static const struct error *stopping(struct error *e)
+{
+    error_set(e, ERR_STOPPING, "the mirror is stopping");
+    return e;
+}
+
 struct answer *work_begin(struct mirror *m, const char *verb, keep_work does, struct slice request)
 {
     struct error e = {0};
     struct answer *result = answer_new();
-    struct work *w = alloc_zero(sizeof *w);
-    __atomic_add_fetch(&m->working, 1, __ATOMIC_ACQ_REL);
-    *w = (struct work){.mirror = m, .answer = answer_ref(result), .verb = verb, .does = does};
+    struct work *w = work_new(m, verb, result);
+    w->does = does;
     str_add_bytes(&w->request, request.at, request.length);
-    if (__atomic_load_n(&m->is_stopping, __ATOMIC_ACQUIRE) ||
-        !ledger_run(m->ledger, run, done, w)) {
-        error_set(&e, ERR_STOPPING, "the mirror is stopping");
-        done(w, &e);
-    }
+    if (is_stopping(w) || !ledger_run(m->ledger, run, done, w))
+        done(w, stopping(&e));
+    return result;
+}
+
+static void evicted(void *cls, const struct error *e)
+{
+    struct work *w = cls;
+    if (!e)
+        eviction_report(&w->eviction, &w->report);
+    eviction_fini(&w->eviction);
+    done(w, e);
+}
+
+struct answer *work_evict(struct mirror *m, struct slice request)
+{
+    struct error e = {0};
+    struct answer *result = answer_new();
+    struct work *w = work_new(m, "evict", result);
+    if (eviction_init(&w->eviction, request, &e) < 0)
+        evicted(w, &e);
+    else if (is_stopping(w) || !ledger_evict(m->ledger, &w->eviction.order, evicted, w))
+        evicted(w, stopping(&e));
     return result;
 }

@@ -13,4 +13,7 @@ struct mirror;
  * items, or ANSWER_ERROR. mirror_is_working until then. Any thread. */
 struct answer *work_begin(struct mirror *m, const char *verb, keep_work does, struct slice request);
 
+/* The same for eviction on demand (cache/eviction.h), in slices, with other work in between. */
+struct answer *work_evict(struct mirror *m, struct slice request);
+
 #endif

@@ -68,22 +68,15 @@ static enum MHD_Result import(struct request *r)
     return reply_text(r, 200, "application/json", &body);
 }
 
-static const struct verb {
-    const char *name;
-    enum MHD_Result (*handle)(struct request *r);
-    keep_work work; /* or what the ledger does with the body */
-} verbs[] = {
-    {"fetch", collect_fetch, NULL}, {"import", import, NULL}, {"pin", NULL, keep_pin},
-    {"recheck", recheck, NULL},     {"reload", reload, NULL}, {"settle", collect_settle, NULL},
-    {"unpin", NULL, keep_unpin},
-};
+static struct slice body_of(const struct request *r)
+{
+    return (struct slice){str_text(&r->body), r->body.length};
+}
 
-static enum MHD_Result work(struct request *r, const struct verb *v)
+/* What the ledger did. */
+static enum MHD_Result report(struct request *r)
 {
     struct str body = {0};
-    if (!r->answer)
-        r->answer = work_begin(r->desk->mirror, v->name, v->work,
-                               (struct slice){str_text(&r->body), r->body.length});
     if (request_await_answer(r))
         return MHD_YES;
     if (r->answer->kind == ANSWER_ERROR)
@@ -92,12 +85,36 @@ static enum MHD_Result work(struct request *r, const struct verb *v)
     return reply_text(r, 200, "application/json", &body);
 }
 
+static enum MHD_Result evict(struct request *r)
+{
+    if (!r->answer)
+        r->answer = work_evict(r->desk->mirror, body_of(r));
+    return report(r);
+}
+
+static const struct verb {
+    const char *name;
+    enum MHD_Result (*handle)(struct request *r);
+    keep_work work; /* or what the ledger does with the body */
+} verbs[] = {
+    {"evict", evict, NULL},           {"fetch", collect_fetch, NULL}, {"import", import, NULL},
+    {"pin", NULL, keep_pin},          {"recheck", recheck, NULL},     {"reload", reload, NULL},
+    {"settle", collect_settle, NULL}, {"unpin", NULL, keep_unpin},
+};
+
 static const struct verb *find(const char *name)
 {
     for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
         if (strcmp(verbs[i].name, name) == 0)
             return &verbs[i];
     return NULL;
+}
+
+static enum MHD_Result work(struct request *r, const struct verb *v)
+{
+    if (!r->answer)
+        r->answer = work_begin(r->desk->mirror, v->name, v->work, body_of(r));
+    return report(r);
 }
 
 enum MHD_Result control_handle(struct request *r)

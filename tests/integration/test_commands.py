@@ -275,3 +275,88 @@ def test_what_is_no_request_is_refused(tranship, body):
     assert tranship.ask_local("/control/pin", "POST", body=body).status == 400
     tranship.drain_log()
     assert not [e for e in tranship.log() if e["level"] == "error"]
+
+
+# --- evict ------------------------------------------------------------------------------------------------------------
+
+
+def shelf_of(fake, place, count, size=MB, **options):
+    """So many images of that size, pulled in their order."""
+    server = place.serve(keep_free="0", **options)
+    found = []
+    for i in range(count):
+        image = fake.add(f"a/{i}", made(f"shelf {i}", size), "v1")
+        pull(server, f"a/{i}", "v1", image)
+        found.append(image)
+    return found
+
+
+def test_evict_frees_down_to_a_budget_and_tells_what_went(fake, place):
+    shelf = shelf_of(fake, place, 6)
+    would = place.json("evict", "--budget", "3500kB", "--dry-run")
+    assert would["is_dry_run"] and len(place.listed()) == 6
+    went = place.json("evict", "--budget", "3500kB")
+    assert [i["image"] for i in went["images"]] == [f"docker.io/a/{i}:v1" for i in range(len(went["images"]))]
+    assert 3 <= len(went["images"]) <= 4 and not went["is_dry_run"]
+    assert went["images"] == would["images"] and went["freed"] == would["freed"]
+    for i, one in enumerate(went["images"]):
+        assert one["digest"] == shelf[i].digest
+        assert one["size"] == len(shelf[i].manifest) + sum(map(len, shelf[i].blobs.values()))
+    assert went["blobs"] == 3 * len(went["images"])
+    assert list(place.listed()) == [f"docker.io/a/{i}:v1" for i in range(len(went["images"]), 6)]
+    server = place.serve(keep_free="0")
+    pull(server, "a/0", "v1", shelf[0])  # what went comes again
+
+
+def test_evict_without_a_size_does_what_the_configuration_says(fake, place, tmp_path):
+    shelf_of(fake, place, 4)
+    assert place.do("evict") == "freed 0 B in 0 blobs\n"
+    if place.is_running:
+        return
+    assert place.do("evict", "--config", written(tmp_path, budget="2500kB", keep_free="0")).startswith("IMAGE")
+    assert len(place.listed()) == 2
+
+
+def written(folder, **keys):
+    path = folder / "tranship.json"
+    path.write_text(json.dumps(keys))
+    return path
+
+
+def test_the_eviction_of_all_leaves_what_is_pinned(fake, place):
+    shelf = shelf_of(fake, place, 3)
+    place.do("pin", "a/1:v1", f"a/2@{shelf[2].digest}")
+    said = place.do("evict", "--budget", "0")
+    assert said.splitlines()[1].split() [:2] == ["docker.io/a/0:v1", shelf[0].digest]
+    assert said.splitlines()[-1] == "freed 977.2 KiB in 3 blobs", said
+    assert {i["digest"] for i in place.listed().values()} == {shelf[1].digest, shelf[2].digest}
+
+
+def test_evict_takes_sizes_and_nothing_else(place):
+    place.serve()
+    assert "not a size" in place.refused("evict", "--budget", "much", status=2)
+    assert "tranship remove" in place.refused("evict", "alpine", status=2)
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"budget": -1}', b'{"budget": "1GB"}'])
+def test_what_is_no_order_to_evict_is_refused(tranship, body):
+    assert tranship.ask_local("/control/evict", "POST", body=body).status == 400
+
+
+@pytest.mark.threads
+def test_pulls_are_right_while_all_is_evicted_over_and_over(fake, start, tmp_path):
+    place = Place(start, tmp_path / "data", True)
+    shelf = shelf_of(fake, place, 4, 200_000)
+    server, is_over = place.serve(), threading.Event()
+
+    def pulls(i):
+        while not is_over.is_set():
+            pull_through(server, f"a/{i}", shelf[i])
+
+    def evictions(_):
+        for _ in range(20):
+            assert server.ask_local("/control/evict", "POST", body=b'{"budget": 0}').status == 200
+        is_over.set()
+
+    at_once(lambda i: evictions(i) if i == 4 else pulls(i), range(5))
+    assert server.metric("evicted_blobs_total") > 0

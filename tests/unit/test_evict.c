@@ -129,10 +129,20 @@ static void add_name(const struct evicted *gone, void *cls)
     str_format(cls, "%s%s", gone->is_partial ? "partial" : gone->image, " ");
 }
 
+static int obey(struct opened *o, int64_t bytes, bool is_dry,
+                void (*visit)(const struct evicted *gone, void *cls), void *cls, struct error *e)
+{
+    struct evict_order order = {.bytes = bytes, .is_dry = is_dry, .visit = visit, .cls = cls};
+    int got;
+    while ((got = evict_some(o->v, &order, e)) > 0)
+        ;
+    return got;
+}
+
 /* Until that many blocks are left. */
 static void evict_to(struct opened *o, int blocks)
 {
-    OK(evict_down_to(o->v, blocks * BLOCK, false, NULL, NULL, e));
+    OK(obey(o, blocks * BLOCK, false, NULL, NULL, e));
 }
 
 /* --- the order -------------------------------------------------------------------------------- */
@@ -369,7 +379,7 @@ static void content_on_its_way_in_that_rests_goes_first(void **state)
     blob(o, "a");
     write_file(partial_path(o->folder, &d, "", path), "half of it");
     room_rest(o->room, &d, BLOCK);
-    OK(evict_down_to(o->v, BLOCK, false, add_name, &told, e));
+    OK(obey(o, BLOCK, false, add_name, &told, e));
     assert_string_equal(str_text(&told), "partial ");
     assert_false(path_exists(path));
     assert_true(is_held(o, "a"));
@@ -437,10 +447,10 @@ static void rehearsal_tells_what_would_go_and_changes_nothing(void **state)
     IMAGE(o, "two", "l2");
     blob(o, "l1"), blob(o, "l2");
     use(o, "one");
-    OK(evict_down_to(o->v, BLOCK, true, add_name, &rehearsed, e));
+    OK(obey(o, BLOCK, true, add_name, &rehearsed, e));
     assert_int_equal(room_taken(o->room), 4 * BLOCK);
     assert_true(is_held(o, "one") && is_held(o, "two") && is_held(o, "l1"));
-    OK(evict_down_to(o->v, BLOCK, false, add_name, &told, e));
+    OK(obey(o, BLOCK, false, add_name, &told, e));
     assert_string_equal(str_text(&rehearsed), "docker.io/library/a:two  docker.io/library/a:one ");
     assert_string_equal(str_text(&told), str_text(&rehearsed));
     assert_int_equal(room_taken(o->room), BLOCK);

@@ -454,11 +454,13 @@ static void eviction_on_request_tells_what_went_and_then_that_it_is_done(void **
     post_bytes(n, "one", NULL, &stored);
     post_bytes(n, "two", NULL, &stored);
     await(&stored, 2);
-    assert_true(ledger_evict(n->l, 0, true, count_gone, on_done, &rehearsed));
+    struct evict_order dry = {.is_dry = true, .visit = count_gone, .cls = &rehearsed};
+    struct evict_order all = {.visit = count_gone, .cls = &told};
+    assert_true(ledger_evict(n->l, &dry, on_done, &rehearsed));
     await(&rehearsed, 1);
     assert_int_equal(rehearsed.gone, 2);
     assert_true(is_stored(n, "one") && is_stored(n, "two"));
-    assert_true(ledger_evict(n->l, 0, false, count_gone, on_done, &told));
+    assert_true(ledger_evict(n->l, &all, on_done, &told));
     await(&told, 1);
     assert_int_equal(told.gone, 2);
     assert_false(is_stored(n, "one") || is_stored(n, "two"));
