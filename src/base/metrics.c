@@ -3,6 +3,7 @@
  * comes from metrics.def. */
 #include "base/metrics.h"
 
+#include <assert.h>
 #include <inttypes.h>
 
 #include "base/str.h"
@@ -90,6 +91,7 @@ static void print_labels(struct str *out, const char *labels, const char *const 
     struct slice rest = slice_of(labels), name;
     const char *before = "{";
     for (size_t i = 0; rest.length > 0; i++) {
+        assert(values);
         name = rest;
         if (!slice_cut(rest, ' ', &name, &rest))
             rest.length = 0;

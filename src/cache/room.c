@@ -4,6 +4,7 @@
 #include "cache/room.h"
 
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
 #include <sys/statvfs.h>
