@@ -322,11 +322,12 @@ struct scrub *scrub_start(struct store *s, struct index *x, struct ledger *l, in
     if (index_get_scrub(c->reader, &c->pass, NULL) < 0)
         c->pass = (struct index_scrub){.began_at = 0};
     c->suspects = mailbox_new(SUSPECTS_MAX, NULL, NULL);
-    if (thread_start(&c->thread, "scrub", run, c, e) == 0)
-        return take(c);
-    mailbox_free(c->suspects);
-    index_reader_close(c->reader);
-    return NULL;
+    if (thread_start(&c->thread, "scrub", run, c, e) < 0) {
+        mailbox_free(c->suspects);
+        index_reader_close(c->reader);
+        return NULL;
+    }
+    return take(c);
 }
 
 void scrub_set_interval(struct scrub *c, int64_t interval_ms)

@@ -334,16 +334,15 @@ static bool is_same(const struct upstream *a, const struct upstream *b)
         a->resolves_anywhere != b->resolves_anywhere || a->is_accelerated != b->is_accelerated ||
         a->is_prefetched != b->is_prefetched || a->tag_ttl_ms != b->tag_ttl_ms ||
         !same_list(a->hosts, b->hosts) || !same_list(a->allow, b->allow) ||
-        !same_list(a->deny, b->deny) || !same_list(a->immutable_tags, b->immutable_tags))
-        return false;
-    if (a->allows_private != b->allows_private ||
-        !same_list(upstream_origin(a)->realms, upstream_origin(b)->realms))
+        !same_list(a->deny, b->deny) || !same_list(a->immutable_tags, b->immutable_tags) ||
+        a->allows_private != b->allows_private)
         return false;
     for (size_t i = 0; i < a->source_count; i++) {
         const struct source *s = &a->sources[i], *t = &b->sources[i];
-        if (strcmp(s->url, t->url) != 0 || !same_text(s->username, t->username) ||
-            !same_text(s->password, t->password) || !same_text(s->token, t->token) ||
-            !same_text(s->way.proxy, t->way.proxy) || !same_text(s->way.ca_file, t->way.ca_file) ||
+        if (strcmp(s->url, t->url) != 0 || !same_list(s->realms, t->realms) ||
+            !same_text(s->username, t->username) || !same_text(s->password, t->password) ||
+            !same_text(s->token, t->token) || !same_text(s->way.proxy, t->way.proxy) ||
+            !same_text(s->way.ca_file, t->way.ca_file) ||
             !same_text(s->way.client_certificate, t->way.client_certificate) ||
             !same_text(s->way.client_key, t->way.client_key))
             return false;
