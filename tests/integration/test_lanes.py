@@ -34,18 +34,30 @@ def pull(mirror, digest):
     mirror.wait_held(digest)
 
 
-def total(*fakes, digest):
-    return sum(fake.sent(digest) for fake in fakes)
+def check_once(mirror, *fakes, digest, most=1.02):
+    """All came, and hardly a byte twice, of what the mirror took in. What lies unread in the sockets of a transfer that is
+    cut, as others do its part, is for the machine's load to say: 3 MB, if the mirror cannot run for half a second."""
+    assert sum(fake.sent(digest) for fake in fakes) >= SIZE
+    took = mirror.metric("upstream_bytes_total")
+    assert SIZE <= took <= SIZE * most, f"{took / SIZE:.3f} of the blob"
+
+
+def is_between(fake):
+    """Do any bytes lie in a socket between the two?"""
+    lines = [line.split() for line in open("/proc/net/tcp")][1:]
+    port = f":{fake.server.port:04X}"
+    return any(queues.strip("0:") for _, ours, theirs, _, queues, *_ in lines if ours.endswith(port) or theirs.endswith(port))
 
 
 @pytest.mark.threads
 def test_a_source_that_limits_each_connection_gets_several(fake, start, digest):
     fake.fault(BLOB, rate=RATE)
-    pull(start(**MANY), digest)
+    mirror = start(**MANY)
+    pull(mirror, digest)
     asked = parts(fake)
     assert len(asked) >= 3 and asked[0] == (0, None), asked
     assert all(last is not None for _, last in asked[1:]), asked
-    assert SIZE <= fake.sent(digest) <= SIZE * 1.02, f"{fake.sent(digest) / SIZE:.3f} of the blob"
+    check_once(mirror, fake, digest=digest)
 
 
 def test_with_one_a_source_there_is_one(fake, start, digest):
@@ -104,16 +116,18 @@ AWKWARD = {"closes_after_each_answer": [{"close": True}],
 def test_what_is_merely_awkward_costs_nothing(fake, start, digest, how):
     for fault in AWKWARD[how]:
         fake.fault(BLOB, rate=RATE, **fault)
-    pull(start(**MANY), digest)
+    mirror = start(**MANY)
+    pull(mirror, digest)
     assert len(parts(fake)) >= 3 and not any(r.header("if-range") for r in fake.asked(BLOB))
-    assert SIZE <= fake.sent(digest) <= SIZE * 1.02
+    check_once(mirror, fake, digest=digest)
 
 
 def test_a_source_that_is_fast_for_a_megabyte_only_gets_several_transfers(fake, start, digest):
     fake.fault(BLOB, rate=RATE, free=1 << 20)
-    pull(start(**MANY), digest)
+    mirror = start(**MANY)
+    pull(mirror, digest)
     assert len(parts(fake)) >= 3
-    assert SIZE <= fake.sent(digest) <= SIZE * 1.05
+    check_once(mirror, fake, digest=digest)
 
 
 def test_mirrors_and_origin_share_the_work(fake, start, digest):
@@ -122,10 +136,10 @@ def test_mirrors_and_origin_share_the_work(fake, start, digest):
         for one in (*others, fake):
             one.add_blob("a/b", DATA)
             one.fault(BLOB, rate=RATE)
-        pull(start(mirror=[one.url for one in others], connections_per_source=1), digest)
+        mirror = start(mirror=[one.url for one in others], connections_per_source=1)
+        pull(mirror, digest)
         assert all(parts(one) for one in (*others, fake))
-        sent = total(*others, fake, digest=digest)
-        assert SIZE <= sent <= SIZE * 1.02, f"{sent / SIZE:.3f} of the blob"
+        check_once(mirror, *others, fake, digest=digest)
     finally:
         for one in others:
             one.stop()
@@ -139,8 +153,9 @@ def test_a_lane_that_breaks_gives_its_part_back(fake, start, digest, how):
     fake.fault(BLOB, count=1, rate=RATE)
     fake.fault(BLOB, count=1, **BREAKS[how])
     fake.fault(BLOB, rate=RATE)
-    pull(start(stall_timeout="2s", **MANY), digest)
-    assert SIZE <= fake.sent(digest) <= SIZE * 1.1
+    mirror = start(stall_timeout="2s", **MANY)
+    pull(mirror, digest)
+    check_once(mirror, fake, digest=digest, most=1.1)
 
 
 def test_a_main_transfer_that_breaks_beside_lanes_goes_on(fake, start, digest):
@@ -191,7 +206,7 @@ def test_one_of_two_mirrors_lies_and_the_client_notices_nothing(fake, start, dig
         entry = mirror.wait_log(lambda e: "set aside" in e.get("message", ""))
         assert entry["upstream"] == liar.url
         assert not any(one.url in str(e) for e in mirror.log() if "set aside" in str(e) for one in (other, fake))
-        assert total(*mirrors, fake, digest=digest) <= SIZE + brought + other.sent(digest) + SIZE // 10
+        assert mirror.metric("upstream_bytes_total") <= SIZE + brought + other.sent(digest) + SIZE // 10
         liar.forget()
         again = images.random_bytes(100_000, "after the lie")
         for one in (*mirrors, fake):
@@ -206,17 +221,22 @@ def test_one_of_two_mirrors_lies_and_the_client_notices_nothing(fake, start, dig
 
 
 def test_killed_amid_several_lanes_what_came_is_not_fetched_again(fake, start, digest):
-    fake.fault(BLOB, rate=RATE)
+    """What came is what the mirror had read: the source stands still before, until nothing lies in sockets."""
+    slow = fake.fault(BLOB, rate=RATE)
     mirror = start(**MANY)
     with mirror.wire() as client:
         client.ask(f"/v2/a/b/blobs/{digest}")
         client.head()
         wait_until(lambda: len(parts(fake)) >= 3 and fake.sent(digest) > SIZE // 2, 20, "half of it in three parts")
+        slow.rate = 1
+        wait_until(lambda: not is_between(fake), 20, "what was sent being read")
+        came = mirror.status()["flows"][0]["present"]
         mirror.kill()
-    before = fake.sent(digest)
+    assert came > SIZE // 3
+    slow.rate = RATE
     fake.forget()
     pull(start(**MANY), digest)
-    assert fake.sent(digest) <= SIZE - before + (8 << 20)
+    assert SIZE - came <= fake.sent(digest) <= SIZE - came + (8 << 20)
 
 
 @pytest.mark.threads
