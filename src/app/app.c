@@ -74,7 +74,6 @@ static void set_limits(struct app *a, const struct config *c)
 
 static int open_cache(struct app *a, struct error *e)
 {
-    bool rebuilt = false;
     unsigned kept = 0, dropped = 0;
     a->store = store_open(a->config->data, e);
     if (!a->store)
@@ -82,12 +81,9 @@ static int open_cache(struct app *a, struct error *e)
     if (store_sweep_ingest(a->store, INGEST_MAX_AGE_S, &kept, &dropped, e) < 0)
         return -1;
     quarantine_sweep(a->store, QUARANTINE_MAX_AGE_S);
-    a->index = index_open(a->store, &rebuilt, e);
+    a->index = index_open_serving(a->store, e);
     if (!a->index)
         return -1;
-    if (rebuilt)
-        log_event(LOG_LEVEL_WARNING, "the index was broken and has been rebuilt from the files",
-                  LOG_S("data", a->config->data), LOG_END);
     if (kept + dropped > 0)
         log_event(LOG_LEVEL_INFO, "content on its way in taken up", LOG_I("kept", kept),
                   LOG_I("dropped", dropped), LOG_END);

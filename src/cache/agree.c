@@ -1,162 +1,103 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Start-up agreement of files and rows. A file without a row was published just before a kill, or
- * the index was lost: it is adopted, for a name under blobs/ is a proof. A row without a file is
- * dropped. Names are compared, nothing is hashed, and only files that no row knows are looked at.
- * Manifests among those are told by their form. */
+ * Agreement of files and rows. A file without a row was published just before a kill, or the index
+ * was lost: it is adopted, for a name under blobs/ is a proof. A row without a file is dropped.
+ * Names are compared, and only files that no row knows are looked at. Manifests among those are
+ * told by their form. Between two steps files may have come and gone: each is looked at again. */
 #include "cache/agree.h"
 
-#include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 
 #include "base/alloc.h"
 #include "base/auto.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "cache/index.h"
+#include "cache/pile.h"
 #include "cache/room.h"
 #include "cache/sql.h"
 #include "cache/store.h"
 #include "oci/digest.h"
 #include "oci/manifest.h"
 
-/* Digests of one algorithm without anything between them: 32 MB for a million. */
-struct pile {
-    uint8_t *bytes;
-    size_t each_bytes, count, room;
-};
-
-static void pile_add(struct pile *p, const struct digest *d)
-{
-    if (p->count == p->room) {
-        p->room = p->room ? p->room * 2 : 1024;
-        p->bytes = alloc_grow(p->bytes, p->room, p->each_bytes);
-    }
-    memcpy(p->bytes + p->count++ * p->each_bytes, d->bytes, p->each_bytes);
-}
-
-static const uint8_t *pile_at(const struct pile *p, size_t i)
-{
-    return p->bytes + i * p->each_bytes;
-}
-
-static void pile_get(const struct pile *p, size_t i, int algorithm, struct digest *out)
-{
-    *out = (struct digest){.algorithm = (uint8_t)algorithm};
-    memcpy(out->bytes, pile_at(p, i), p->each_bytes);
-}
-
-static int compare_32(const void *a, const void *b)
-{
-    return memcmp(a, b, 32);
-}
-
-static int compare_64(const void *a, const void *b)
-{
-    return memcmp(a, b, 64);
-}
-
-#define ALGORITHMS (DIGEST_SHA512 + 1)
+enum { STEP_BLOBS = 256, STEP_US = 3000 };
 
 struct agree {
     struct store *store;
     struct index *x;
-    struct pile held[ALGORITHMS];    /* the files, in byte order */
-    struct pile unknown[ALGORITHMS]; /* files without a row */
-    struct pile lost[ALGORITHMS];    /* rows without a file */
+    struct pile unknown; /* files without a row */
+    struct pile lost;    /* rows without a file */
+    size_t dropped, counted,
+        adopted; /* of lost, of unknown and of unknown: how far each has come */
     struct agree_result result;
 };
-
-static void agree_init(struct agree *c, struct store *s, struct index *x)
-{
-    *c = (struct agree){.store = s, .x = x};
-    for (int i = DIGEST_SHA256; i < ALGORITHMS; i++) {
-        size_t each_bytes = i == DIGEST_SHA256 ? 32 : 64;
-        c->held[i].each_bytes = c->unknown[i].each_bytes = c->lost[i].each_bytes = each_bytes;
-    }
-}
-
-static void agree_fini(struct agree *c)
-{
-    for (int i = DIGEST_SHA256; i < ALGORITHMS; i++) {
-        free(c->held[i].bytes);
-        free(c->unknown[i].bytes);
-        free(c->lost[i].bytes);
-    }
-}
-#define autoagree __attribute__((cleanup(agree_fini)))
 
 /* --- comparing -------------------------------------------------------------------------------- */
 
 static int note_held(const struct digest *d, void *cls)
 {
-    struct agree *c = cls;
-    pile_add(&c->held[d->algorithm], d);
+    pile_add(cls, d);
     return 0;
 }
 
-static int list_files(struct agree *c, struct error *e)
+/* Both are in the order of the digests. */
+static int compare(struct agree *a, const struct pile *held, struct error *e)
 {
-    if (store_list(c->store, note_held, c, e) < 0)
-        return -1;
-    for (int i = DIGEST_SHA256; i < ALGORITHMS; i++)
-        if (c->held[i].count)
-            qsort(c->held[i].bytes, c->held[i].count, c->held[i].each_bytes,
-                  i == DIGEST_SHA256 ? compare_32 : compare_64);
-    return 0;
-}
-
-/* Where the pass over the files stands: at[i] counts those of an algorithm that rows have met or
- * passed. */
-struct cursor {
-    size_t at[ALGORITHMS];
-};
-
-/* Everything before the row's digest has no row; the row has its file, or is lost. */
-static void meet_row(struct agree *c, struct cursor *files, const struct digest *row,
-                     int64_t size_bytes)
-{
-    const struct pile *held = &c->held[row->algorithm];
-    size_t *at = &files->at[row->algorithm];
-    int order = -1;
-    while (*at < held->count &&
-           (order = memcmp(pile_at(held, *at), row->bytes, held->each_bytes)) < 0) {
-        struct digest unknown;
-        pile_get(held, (*at)++, row->algorithm, &unknown);
-        pile_add(&c->unknown[row->algorithm], &unknown);
-    }
-    if (*at < held->count && order == 0) {
-        c->result.bytes += room_of_file((uint64_t)size_bytes);
-        (*at)++;
-    } else {
-        pile_add(&c->lost[row->algorithm], row);
-    }
-}
-
-static int compare_rows(struct agree *c, struct sql *w, struct error *e)
-{
-    struct cursor files = {0};
-    autoquery struct query q = query_start(w, SQL_EACH_BLOB);
+    size_t at = 0;
+    int64_t bytes = 0;
+    struct digest file, row;
+    autoquery struct query q = query_start(index_writer(a->x), SQL_EACH_BLOB);
     int got;
     while ((got = query_step(&q, e)) > 0) {
-        struct digest row;
+        int order = 1;
         if (query_get_digest(&q, 0, &row, e) < 0)
             return -1;
-        meet_row(c, &files, &row, query_get_integer(&q, 1));
+        for (; pile_get(held, at, &file) && (order = pile_compare(&file, &row)) < 0; at++)
+            pile_add(&a->unknown, &file);
+        if (order == 0) {
+            bytes += room_of_file((uint64_t)query_get_integer(&q, 1));
+            at++;
+        } else {
+            pile_add(&a->lost, &row);
+        }
     }
     if (got < 0)
         return -1;
-    for (int i = DIGEST_SHA256; i < ALGORITHMS; i++) {
-        for (size_t k = files.at[i]; k < c->held[i].count; k++) {
-            struct digest unknown;
-            pile_get(&c->held[i], k, i, &unknown);
-            pile_add(&c->unknown[i], &unknown);
-        }
-    }
+    for (; pile_get(held, at, &file); at++)
+        pile_add(&a->unknown, &file);
+    room_set_blobs(store_room(a->store), bytes);
     return 0;
+}
+
+struct agree *agree_begin(struct store *s, struct index *x, struct error *e)
+{
+    autopile struct pile held = {0};
+    struct agree *a = alloc_zero(sizeof *a);
+    *a = (struct agree){.store = s, .x = x};
+    if (store_list(s, note_held, &held, e) == 0) {
+        pile_sort(&held);
+        if (compare(a, &held, e) == 0)
+            return a;
+    }
+    agree_free(a);
+    return NULL;
+}
+
+void agree_free(struct agree *a)
+{
+    if (!a)
+        return;
+    pile_fini(&a->unknown);
+    pile_fini(&a->lost);
+    free(a);
+}
+
+struct agree_result agree_result(const struct agree *a)
+{
+    return a->result;
 }
 
 /* --- adopting --------------------------------------------------------------------------------- */
@@ -176,9 +117,10 @@ static bool looks_like_manifest(const char *bytes, size_t length)
 
 /* A file that cannot be read is no manifest: one bad sector must not keep the mirror from starting.
  */
-static bool read_manifest(int fd, uint64_t size_bytes, struct manifest *m)
+bool agree_read_manifest(int fd, const struct digest *d, uint64_t size_bytes, struct manifest *m)
 {
     char first = 0;
+    struct digest got;
     if (size_bytes < 2 || size_bytes > MANIFEST_MAX_BYTES)
         return false;
     if (file_read_some(fd, &first, 1, 0, NULL) != 1 || first != '{')
@@ -187,17 +129,18 @@ static bool read_manifest(int fd, uint64_t size_bytes, struct manifest *m)
     ssize_t length = file_read_some(fd, bytes, size_bytes, 0, NULL);
     if (length < 0 || !looks_like_manifest(bytes, (size_t)length))
         return false;
-    return manifest_parse(NULL, bytes, (size_t)length, m, NULL) == 0;
+    digest_of((enum digest_algorithm)d->algorithm, bytes, (size_t)length, &got);
+    return digest_equals(&got, d) && manifest_parse(NULL, bytes, (size_t)length, m, NULL) == 0;
 }
 
-static int adopt(struct agree *c, const struct digest *d, struct error *e)
+static int adopt(struct agree *a, const struct digest *d, struct error *e)
 {
     struct stat st;
     struct manifest m;
     struct error why = {0};
     uint64_t size_bytes = 0;
     autoclose int fd = -1;
-    int got = store_get(c->store, d, &fd, &size_bytes, &why);
+    int got = store_get(a->store, d, &fd, &size_bytes, &why);
     if (got == 0) /* removed meanwhile */
         return 0;
     if (got < 0 || fstat(fd, &st) < 0) {
@@ -207,60 +150,76 @@ static int adopt(struct agree *c, const struct digest *d, struct error *e)
     }
     /* The file remembers about when it was last used, which a lost index no longer does. */
     int64_t used_at = st.st_atim.tv_sec > st.st_mtim.tv_sec ? st.st_atim.tv_sec : st.st_mtim.tv_sec;
-    if (index_adopt_blob(c->x, d, size_bytes, used_at, e) < 0)
+    if (index_adopt_blob(a->x, d, size_bytes, used_at, e) < 0)
         return -1;
-    c->result.adopted++;
-    c->result.bytes += room_of_file(size_bytes);
-    if (!read_manifest(fd, size_bytes, &m))
+    a->result.adopted++;
+    if (!agree_read_manifest(fd, d, size_bytes, &m))
         return 0;
-    int result = index_put_manifest(c->x, d, &m, NULL, NULL, e);
+    int result = index_put_manifest(a->x, d, &m, NULL, NULL, e);
     manifest_fini(&m);
-    c->result.manifests++;
+    a->result.manifests++;
     return result;
 }
 
-static int apply(struct agree *c, struct error *e)
+/* --- in steps --------------------------------------------------------------------------------- */
+
+static int drop(struct agree *a, const struct digest *d, struct error *e)
 {
-    for (int i = DIGEST_SHA256; i < ALGORITHMS; i++) {
-        struct digest d;
-        for (size_t k = 0; k < c->lost[i].count; k++) {
-            pile_get(&c->lost[i], k, i, &d);
-            if (index_remove_blob(c->x, &d, e) < 0)
-                return -1;
-            c->result.lost++;
-        }
-        for (size_t k = 0; k < c->unknown[i].count; k++) {
-            pile_get(&c->unknown[i], k, i, &d);
-            if (adopt(c, &d, e) < 0)
-                return -1;
-        }
+    if (store_has(a->store, d, NULL)) /* it came meanwhile */
+        return 0;
+    a->result.lost++;
+    return index_remove_blob(a->x, d, e);
+}
+
+static void count(struct agree *a, const struct digest *d)
+{
+    uint64_t size_bytes = 0;
+    if (store_has(a->store, d, &size_bytes))
+        room_add_blobs(store_room(a->store), room_of_file(size_bytes));
+}
+
+/* The next one: 1, or 0 if there is none. All are counted before the first is read, so that what
+ * may be taken is soon known. */
+static int do_one(struct agree *a, struct error *e)
+{
+    struct digest d;
+    if (pile_get(&a->lost, a->dropped, &d)) {
+        a->dropped++;
+        return drop(a, &d, e) < 0 ? -1 : 1;
+    }
+    if (pile_get(&a->unknown, a->counted, &d)) {
+        a->counted++;
+        count(a, &d);
+        return 1;
+    }
+    if (pile_get(&a->unknown, a->adopted, &d)) {
+        a->adopted++;
+        return adopt(a, &d, e) < 0 ? -1 : 1;
     }
     return 0;
 }
 
-static bool differs(const struct agree *c)
+static int do_some(struct agree *a, struct error *e)
 {
-    for (int i = DIGEST_SHA256; i < ALGORITHMS; i++)
-        if (c->lost[i].count || c->unknown[i].count)
-            return true;
-    return false;
+    int64_t until_us = clock_mono_us() + STEP_US;
+    int got = 1;
+    for (int i = 0; got == 1 && i < STEP_BLOBS && clock_mono_us() < until_us; i++)
+        got = do_one(a, e);
+    return got;
 }
 
-int agree_by_name(struct store *s, struct index *x, struct sql *w, struct agree_result *out,
-                  struct error *e)
+/* Files that were counted stay so: only what the index was to know is done again. */
+int agree_step(struct agree *a, struct error *e)
 {
-    autoagree struct agree c;
-    agree_init(&c, s, x);
-    if (list_files(&c, e) < 0 || compare_rows(&c, w, e) < 0)
+    const struct agree before = *a;
+    if (index_begin(a->x, e) < 0)
         return -1;
-    if (differs(&c)) {
-        if (index_begin(x, e) < 0)
-            return -1;
-        if (apply(&c, e) < 0 || index_commit(x, e) < 0) {
-            index_rollback(x);
-            return -1;
-        }
-    }
-    *out = c.result;
-    return 0;
+    int got = do_some(a, e);
+    if (got >= 0 && index_commit(a->x, e) == 0)
+        return got;
+    index_rollback(a->x);
+    a->dropped = before.dropped;
+    a->adopted = before.adopted;
+    a->result = before.result;
+    return -1;
 }

@@ -1,197 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What is held, where, under which names: the queries behind the mirror's questions and the
- * ledger's writes. Knows the tables' meaning and when a broken file is set aside; the SQL itself
- * stands in sql.def, handles in sql.c. A row is never a proof: whoever serves a blob opens its
- * file. */
+ * ledger's writes. Knows the tables' meaning; the SQL itself stands in sql.def, handles in sql.c,
+ * the file in index_open.c. A row is never a proof: whoever serves a blob opens its file. */
 #include "cache/index.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/auto.h"
 #include "base/clock.h"
 #include "base/error.h"
-#include "base/log.h"
 #include "base/str.h"
-#include "cache/room.h"
-#include "cache/agree.h"
-#include "cache/sql.h"
-#include "cache/store.h"
-
-#define FILE_NAME "tranship.db"
-
-static const char *const file_names[] = {FILE_NAME, FILE_NAME "-wal", FILE_NAME "-shm"};
-enum { FILE_NAMES = sizeof file_names / sizeof *file_names };
-
-struct index {
-    char *path;
-    struct sql writer; /* the ledger's thread only, once opened */
-    int64_t turn;      /* the latest in the order of coming; one a transaction */
-    int folder;
-};
-
-struct index_reader {
-    struct sql sql;
-};
-
-/* --- opening ---------------------------------------------------------------------------------- */
-
-/* The write-ahead log goes: replayed into a new file it would break that one too. */
-static int set_aside(struct store *s, const struct error *why, struct error *e)
-{
-    int folder = store_folder(s);
-    log_event(LOG_LEVEL_ERROR, "index is broken, set aside and rebuilt from the files",
-              LOG_S("folder", store_path(s)), LOG_S("kept-as", FILE_NAME ".broken"),
-              LOG_S("reason", why->text), LOG_END);
-    if (renameat(folder, FILE_NAME, folder, FILE_NAME ".broken") < 0)
-        return error_errno(e, "rename %s/" FILE_NAME " to " FILE_NAME ".broken", store_path(s));
-    unlinkat(folder, FILE_NAME "-wal", 0);
-    unlinkat(folder, FILE_NAME "-shm", 0);
-    return 0;
-}
-
-/* A folder, a pipe or a device under one of its names was put there by somebody. The index may be a
- * link to a file; under the other two names SQLite follows none. */
-static int clear_names(struct store *s, struct error *e)
-{
-    int folder = store_folder(s);
-    for (size_t i = 0; i < FILE_NAMES; i++) {
-        struct stat st;
-        int found = fstatat(folder, file_names[i], &st, i == 0 ? 0 : AT_SYMLINK_NOFOLLOW);
-        if (found < 0 ? errno != ELOOP : S_ISREG(st.st_mode))
-            continue;
-        autofree char *aside = alloc_format("%s.broken", file_names[i]);
-        log_event(LOG_LEVEL_ERROR, "what has the name of the index is no file, set aside",
-                  LOG_S("folder", store_path(s)), LOG_S("name", file_names[i]),
-                  LOG_S("kept-as", aside), LOG_END);
-        if (renameat(folder, file_names[i], folder, aside) < 0)
-            return error_errno(e, "rename %s/%s to %s", store_path(s), file_names[i], aside);
-    }
-    return 0;
-}
-
-/* The order of coming is told by the clock as long as that goes forward, and goes on without it
- * where the clock was set back. */
-static void next_turn(struct index *x, int64_t now_s)
-{
-    x->turn = now_s > x->turn ? now_s : x->turn + 1;
-}
-
-static int find_last_turn(struct index *x, struct error *e)
-{
-    autoquery struct query q = query_start(&x->writer, SQL_LAST_TURN);
-    if (query_step(&q, e) < 0)
-        return -1;
-    x->turn = query_get_integer(&q, 0);
-    return 0;
-}
-
-static int open_and_agree(struct index *x, struct store *s, struct error *e)
-{
-    struct agree_result found = {0};
-    if (sql_open_writer(&x->writer, x->path, e) < 0)
-        return -1;
-    if (find_last_turn(x, e) < 0 || agree_by_name(s, x, &x->writer, &found, e) < 0) {
-        sql_close(&x->writer);
-        return -1;
-    }
-    room_add_blobs(store_room(s), found.bytes);
-    if (found.adopted || found.lost)
-        log_event(LOG_LEVEL_INFO, "index brought in line with the files",
-                  LOG_I("adopted", found.adopted), LOG_I("manifests", found.manifests),
-                  LOG_I("lost", found.lost), LOG_END);
-    return 0;
-}
-
-struct index *index_open(struct store *s, bool *rebuilt, struct error *e)
-{
-    struct error why = {0};
-    struct index *x = alloc_zero(sizeof(*x));
-    x->path = alloc_format("%s/" FILE_NAME, store_path(s));
-    x->folder = store_folder(s);
-    int result = clear_names(s, &why);
-    if (result == 0)
-        result = open_and_agree(x, s, &why);
-    bool is_broken = result < 0 && why.kind == ERR_CORRUPT;
-    if (is_broken) {
-        result = set_aside(s, &why, &why);
-        if (result == 0)
-            result = open_and_agree(x, s, &why);
-    }
-    if (result < 0) {
-        if (e)
-            *e = why;
-        index_close(x);
-        return NULL;
-    }
-    *rebuilt = is_broken;
-    return x;
-}
-
-int64_t index_disk_bytes(const struct index *x)
-{
-    int64_t sum = 0;
-    for (size_t i = 0; i < FILE_NAMES; i++) {
-        struct stat st;
-        if (fstatat(x->folder, file_names[i], &st, 0) == 0)
-            sum += 512 * (int64_t)st.st_blocks;
-    }
-    return sum;
-}
-
-struct sql *index_writer(struct index *x)
-{
-    return &x->writer;
-}
-
-struct sql *index_reading(struct index_reader *r)
-{
-    return &r->sql;
-}
-
-void index_close(struct index *x)
-{
-    if (!x)
-        return;
-    sql_close(&x->writer);
-    free(x->path);
-    free(x);
-}
-
-struct index_reader *index_reader_open(struct index *x, struct error *e)
-{
-    autofree struct index_reader *r = alloc_zero(sizeof(*r));
-    if (sql_open_reader(&r->sql, x->path, e) < 0)
-        return NULL;
-    return take(r);
-}
-
-struct index_reader *index_reader_open_beside(struct store *s, struct error *e)
-{
-    if (faccessat(store_folder(s), FILE_NAME, R_OK, 0) < 0) {
-        error_set(e, ERR_NOT_FOUND, "data folder %s has no index yet", store_path(s));
-        return NULL;
-    }
-    struct index there = {.path = alloc_format("%s/" FILE_NAME, store_path(s))};
-    struct index_reader *r = index_reader_open(&there, e);
-    free(there.path);
-    return r;
-}
-
-void index_reader_close(struct index_reader *r)
-{
-    if (!r)
-        return;
-    sql_close(&r->sql);
-    free(r);
-}
+#include "cache/index_inside.h"
 
 int index_check(struct index_reader *r, struct error *e)
 {
@@ -206,7 +27,7 @@ int index_check(struct index_reader *r, struct error *e)
 int index_find_blob(struct index_reader *r, const struct digest *d, uint64_t *size_bytes,
                     struct error *e)
 {
-    autoquery struct query q = query_start(&r->sql, SQL_FIND_BLOB);
+    autoquery struct query q = index_query(r, SQL_FIND_BLOB);
     query_digest(&q, d);
     int got = query_step(&q, e);
     if (got == 1)
@@ -217,7 +38,7 @@ int index_find_blob(struct index_reader *r, const struct digest *d, uint64_t *si
 int index_find_manifest(struct index_reader *r, const struct digest *d, struct index_manifest *out,
                         struct error *e)
 {
-    autoquery struct query q = query_start(&r->sql, SQL_FIND_MANIFEST);
+    autoquery struct query q = index_query(r, SQL_FIND_MANIFEST);
     query_digest(&q, d);
     int got = query_step(&q, e);
     if (got == 1 &&
@@ -230,7 +51,7 @@ int index_find_manifest(struct index_reader *r, const struct digest *d, struct i
 int index_find_hold(struct index_reader *r, const char *registry, const char *repository,
                     const struct digest *d, int64_t *size_bytes, bool *is_proven, struct error *e)
 {
-    autoquery struct query q = query_start(&r->sql, SQL_FIND_HOLD);
+    autoquery struct query q = index_query(r, SQL_FIND_HOLD);
     query_text(&q, registry);
     query_text(&q, repository);
     query_digest(&q, d);
@@ -245,7 +66,7 @@ int index_find_hold(struct index_reader *r, const char *registry, const char *re
 int index_each_holder(struct index_reader *r, const struct digest *d,
                       bool (*visit)(const char *registry, void *cls), void *cls, struct error *e)
 {
-    autoquery struct query q = query_start(&r->sql, SQL_EACH_HOLDER);
+    autoquery struct query q = index_query(r, SQL_EACH_HOLDER);
     query_digest(&q, d);
     int count = 0, got;
     while ((got = query_step(&q, e)) > 0) {
@@ -259,7 +80,7 @@ int index_each_holder(struct index_reader *r, const struct digest *d,
 int index_find_tag(struct index_reader *r, const char *registry, const char *repository,
                    const char *tag, struct index_tag *out, struct error *e)
 {
-    autoquery struct query q = query_start(&r->sql, SQL_FIND_TAG);
+    autoquery struct query q = index_query(r, SQL_FIND_TAG);
     query_text(&q, registry);
     query_text(&q, repository);
     query_text(&q, tag);
@@ -276,7 +97,7 @@ int index_find_listing(struct index_reader *r, const char *registry, const char 
                        const char *kind, const char *key, char **body, size_t *length,
                        int64_t *fetched_at, struct error *e)
 {
-    autoquery struct query q = query_start(&r->sql, SQL_FIND_LISTING);
+    autoquery struct query q = index_query(r, SQL_FIND_LISTING);
     query_text(&q, registry);
     query_text(&q, repository);
     query_text(&q, kind);
@@ -299,7 +120,7 @@ int index_each_tag(struct index_reader *r, const char *registry, const char *rep
                    const char *last, size_t max, bool (*visit)(const char *tag, void *cls),
                    void *cls, struct error *e)
 {
-    autoquery struct query q = query_start(&r->sql, SQL_EACH_TAG);
+    autoquery struct query q = index_query(r, SQL_EACH_TAG);
     query_text(&q, registry);
     query_text(&q, repository);
     query_text(&q, last);
@@ -318,7 +139,7 @@ int index_each_repository(struct index_reader *r, const char *last_registry, con
                           bool (*visit)(const char *registry, const char *name, void *cls),
                           void *cls, struct error *e)
 {
-    autoquery struct query q = query_start(&r->sql, SQL_EACH_REPOSITORY);
+    autoquery struct query q = index_query(r, SQL_EACH_REPOSITORY);
     query_text(&q, last_registry);
     query_text(&q, last_name);
     query_integer(&q, limit_of(max));
@@ -338,7 +159,7 @@ int index_each_referrer(struct index_reader *r, const char *registry, const char
                                       const char *annotations, void *cls),
                         void *cls, struct error *e)
 {
-    autoquery struct query q = query_start(&r->sql, SQL_EACH_REFERRER);
+    autoquery struct query q = index_query(r, SQL_EACH_REFERRER);
     query_text(&q, registry);
     query_text(&q, repository);
     query_digest(&q, subject);
@@ -357,7 +178,7 @@ int index_each_referrer(struct index_reader *r, const char *registry, const char
 
 int index_tally(struct index_reader *r, struct index_tally *out, struct error *e)
 {
-    autoquery struct query q = query_start(&r->sql, SQL_TALLY);
+    autoquery struct query q = index_query(r, SQL_TALLY);
     if (query_step(&q, e) < 0)
         return -1;
     *out = (struct index_tally){(uint64_t)query_get_integer(&q, 0),
@@ -368,7 +189,7 @@ int index_tally(struct index_reader *r, struct index_tally *out, struct error *e
 int index_next_blob(struct index_reader *r, const struct digest *after, struct digest *out,
                     struct error *e)
 {
-    autoquery struct query q = query_start(&r->sql, SQL_NEXT_BLOB);
+    autoquery struct query q = index_query(r, SQL_NEXT_BLOB);
     query_digest(&q, after);
     int got = query_step(&q, e);
     return got == 1 && query_get_digest(&q, 0, out, e) < 0 ? -1 : got;
@@ -377,7 +198,7 @@ int index_next_blob(struct index_reader *r, const struct digest *after, struct d
 int index_get_scrub(struct index_reader *r, struct index_scrub *out, struct error *e)
 {
     struct index_scrub found = {.began_at = 0};
-    autoquery struct query q = query_start(&r->sql, SQL_GET_SCRUB);
+    autoquery struct query q = index_query(r, SQL_GET_SCRUB);
     int got = query_step(&q, e);
     if (got < 1)
         return got;
@@ -391,7 +212,7 @@ int index_get_scrub(struct index_reader *r, struct index_scrub *out, struct erro
 int index_each_root(struct index_reader *r, const char *registry, const char *repository,
                     bool (*visit)(const struct digest *d, void *cls), void *cls, struct error *e)
 {
-    autoquery struct query q = query_start(&r->sql, SQL_EACH_ROOT);
+    autoquery struct query q = index_query(r, SQL_EACH_ROOT);
     query_text(&q, registry);
     query_text(&q, repository);
     int count = 0, got;
@@ -407,6 +228,13 @@ int index_each_root(struct index_reader *r, const char *registry, const char *re
 }
 
 /* --- writing ---------------------------------------------------------------------------------- */
+
+/* The order of coming is told by the clock as long as that goes forward, and goes on without it
+ * where the clock was set back. */
+static void next_turn(struct index *x, int64_t now_s)
+{
+    x->turn = now_s > x->turn ? now_s : x->turn + 1;
+}
 
 int index_begin(struct index *x, struct error *e)
 {
@@ -674,7 +502,7 @@ int index_is_pinned(struct index *x, const struct digest *d, struct error *e)
 int index_each_pin(struct index_reader *r, bool (*visit)(const struct index_pin *p, void *cls),
                    void *cls, struct error *e)
 {
-    autoquery struct query q = query_start(&r->sql, SQL_EACH_PIN);
+    autoquery struct query q = index_query(r, SQL_EACH_PIN);
     int count = 0, got;
     while ((got = query_step(&q, e)) > 0) {
         struct index_pin p = {.registry = query_get_text(&q, 0),

@@ -20,17 +20,38 @@ struct index;
 struct index_reader;
 
 /* Opens or makes the index of that data folder. A file that is broken or no database is set aside
- * (renamed with ".broken") and a new one made, which *rebuilt tells (what is no file at all
- * is set aside, too); one of a later schema version is refused. Then every file of the store
- * without a row gets one and every row without a file loses it (no hashing); manifests among
- * unknown small files are found by parsing. */
+ * (renamed with ".broken") and a new one made, which *rebuilt tells (what is no file at all is set
+ * aside, too); one of a later schema version is refused (ERR_USAGE). Then every file of the store
+ * without a row gets one and every row without a file loses it (agree.h). */
 struct index *index_open(struct store *s, bool *rebuilt, struct error *e);
+/* For who must serve, and at once: one of a later version is set aside, too (".later"), and what
+ * differs from the files is put right by index_step, while index_is_behind. */
+struct index *index_open_serving(struct store *s, struct error *e);
+/* Nothing is set aside, and nothing compared. */
+struct index *index_open_sound(struct store *s, struct error *e);
 void index_close(struct index *x); /* all readers closed before */
+
+/* --- in line with the files: the ledger's thread ---------------------------------------------- */
+/* Some of what is left to do: 1 there is more, 0 nothing is, -1 failed (and tried again next time).
+ */
+int index_step(struct index *x, struct error *e);
+struct index_agreed {
+    size_t adopted, lost; /* files that had no row, rows that had no file */
+};
+/* Compares again, and does all of it. */
+int index_agree(struct index *x, struct index_agreed *out, struct error *e);
+bool index_is_agreeing(const struct index *x); /* index_step has something to do */
+/* To be called from time to time: where somebody has taken the file away it is written again, with
+ * all that it had; where it is broken (NULL, or what a call told) it is set aside, and made anew
+ * from the files by index_step. 0, or -1: not now. Readers follow by themselves. */
+int index_mend(struct index *x, const struct error *broken, struct error *e);
 
 struct index_reader *index_reader_open(struct index *x, struct error *e);
 /* Beside the process that owns the data folder. ERR_NOT_FOUND if there is no index yet. */
 struct index_reader *index_reader_open_beside(struct store *s, struct error *e);
 void index_reader_close(struct index_reader *r);
+/* There may be files that no row tells of yet. To be asked before looking for a row. */
+bool index_is_behind(const struct index_reader *r);
 /* Can its file be read, now, and not out of memory? 0 or -1. */
 int index_check(struct index_reader *r, struct error *e);
 

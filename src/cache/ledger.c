@@ -76,6 +76,8 @@ struct ledger {
     struct index *x;
     struct mailbox *mailbox;
     struct evict *evict;
+    int64_t mend_at_ms;  /* when the index is looked at next */
+    struct error broken; /* what was last told of it, if it was that it is broken */
     pthread_t thread;
 };
 
@@ -329,6 +331,13 @@ static void note_failure(struct ledger *l, const char *message, const struct ent
               LOG_S("repository", n ? n->repository : NULL), LOG_S("reason", why->text), LOG_END);
 }
 
+/* That is mended soon. Of nothing but the index: other work calls other things broken. */
+static void note_broken(struct ledger *l, const struct error *why)
+{
+    if (why->kind == ERR_CORRUPT)
+        l->broken = *why;
+}
+
 static void collect(struct ledger *l, struct group *g, int64_t timeout_ms)
 {
     g->count = 0;
@@ -506,6 +515,7 @@ static void do_transaction(struct ledger *l, struct group *g)
         return;
     index_rollback(l->x);
     note_failure(l, "index not written", NULL, &e);
+    note_broken(l, &e);
     for (size_t i = 0; i < g->count; i++) {
         struct entry *n = g->entries[i];
         if (!holds_rows(n) || n->error.kind != ERR_NONE)
@@ -540,6 +550,15 @@ static bool is_put_off(struct ledger *l, struct group *g, size_t i)
     return false;
 }
 
+/* As ledger_work: 1 more is to do, 0 done, -1. */
+static int do_evict(struct ledger *l, struct entry *n)
+{
+    if (!index_is_agreeing(l->x))
+        return evict_some(l->evict, n->order, &n->error);
+    error_set(&n->error, ERR_BUSY, "the index is being made anew from the files");
+    return -1;
+}
+
 static void do_work(struct ledger *l, struct group *g)
 {
     for (size_t i = 0; i < g->count; i++) {
@@ -548,7 +567,7 @@ static void do_work(struct ledger *l, struct group *g)
             continue;
         int got;
         do
-            got = n->kind == ENTRY_EVICT ? evict_some(l->evict, n->order, &n->error)
+            got = n->kind == ENTRY_EVICT ? do_evict(l, n)
                                          : n->work(l->store, l->x, n->cls, &n->error);
         while (got > 0 && !is_put_off(l, g, i));
         if (got < 0 && error_http_status(n->error.kind) >= 500) /* else it cannot be, and is told */
@@ -573,13 +592,41 @@ static void tell(struct group *g)
     }
 }
 
+/* The file, once a second, or at once if it was found broken. */
+static void look_after_index(struct ledger *l)
+{
+    struct error e;
+    int64_t now_ms = clock_mono_ms();
+    bool is_broken = l->broken.kind != ERR_NONE;
+    if (!is_broken && now_ms < l->mend_at_ms)
+        return;
+    if (index_mend(l->x, is_broken ? &l->broken : NULL, &e) == 0)
+        l->broken.kind = ERR_NONE;
+    l->mend_at_ms = now_ms + TICK_MS;
+}
+
+/* Some of what waits for nobody's letter. true: there is more. */
+static bool do_own_work(struct ledger *l)
+{
+    struct error e;
+    look_after_index(l);
+    if (!index_is_agreeing(l->x))
+        return evict_step(l->evict);
+    int got = index_step(l->x, &e);
+    if (got < 0) {
+        note_failure(l, "index not brought in line with the files", NULL, &e);
+        note_broken(l, &e);
+    }
+    return got == 1;
+}
+
 static void *run(void *cls)
 {
     struct ledger *l = cls;
     struct group g;
     while (!mailbox_is_over(l->mailbox)) {
         room_set_index(store_room(l->store), index_disk_bytes(l->x));
-        collect(l, &g, evict_step(l->evict) ? 0 : TICK_MS);
+        collect(l, &g, do_own_work(l) ? 0 : TICK_MS);
         do_files(l, &g);
         do_transaction(l, &g);
         tell_evict(l, &g);

@@ -1,11 +1,11 @@
 tranship_sources += src/cache/flow.c src/cache/flow.h src/cache/flow_hash.c src/cache/flow_inside.h
 tranship_sources += src/cache/flow_doubt.c
 tranship_sources += src/cache/hashing.c src/cache/hashing.h
-tranship_sources += src/cache/index.c src/cache/index.h
+tranship_sources += src/cache/index.c src/cache/index.h src/cache/index_inside.h src/cache/index_open.c
 tranship_sources += src/cache/images.c src/cache/images.h
 tranship_sources += src/cache/keep.c src/cache/keep.h
 tranship_sources += src/cache/ledger.c src/cache/ledger.h src/cache/ledger_settle.c
-tranship_sources += src/cache/agree.c src/cache/agree.h
+tranship_sources += src/cache/agree.c src/cache/agree.h src/cache/pile.c src/cache/pile.h
 tranship_sources += src/cache/segments.c src/cache/segments.h
 tranship_sources += src/cache/sql.c src/cache/sql.def src/cache/sql.h src/cache/store.c src/cache/store.h
 tranship_sources += src/cache/room.c src/cache/room.h src/cache/window.c src/cache/window.h

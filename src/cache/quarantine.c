@@ -62,9 +62,11 @@ int quarantine_take(struct store *s, const struct digest *d, int fd, struct erro
         return -1;
     int64_t before = remove_any(folder, to);
     if (before > 0)
-        room_add_blobs(store_room(s), -before);
+        room_add_aside(store_room(s), -before);
     if (renameat(store_folder(s), from, folder, to) < 0)
         return error_errno(e, "rename %s into " QUARANTINE_FOLDER, from);
+    room_add_aside(store_room(s), counted(&there));
+    room_add_blobs(store_room(s), -counted(&there));
     utimensat(folder, to, NULL, AT_SYMLINK_NOFOLLOW); /* from now on it ages */
     return 1;
 }
@@ -99,7 +101,7 @@ static bool sweep_one(int folder, const char *name, void *cls)
     if (fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return true;
     if (st.st_mtim.tv_sec >= w->oldest_s || remove_any(folder, name) < 0)
-        room_add_blobs(w->room, counted(&st));
+        room_add_aside(w->room, counted(&st));
     return true;
 }
 
@@ -122,6 +124,6 @@ int64_t quarantine_drop(struct store *s)
     each(s, drop_one, &freed);
     if (freed <= 0)
         return 0;
-    room_add_blobs(store_room(s), -freed);
+    room_add_aside(store_room(s), -freed);
     return freed;
 }

@@ -44,7 +44,7 @@ struct room {
     _Atomic int64_t unreadable_until_ms;
     struct mutex mutex; /* guards all below */
     struct room_limits limits;
-    int64_t blobs, index;
+    int64_t blobs, aside, index;
     int64_t partials;  /* the sum of what each reserved or wrote */
     int64_t unwritten; /* of that, what the disk does not have yet */
     int64_t wanted;    /* by those who wait */
@@ -108,7 +108,7 @@ static struct disk look_at_disk(const struct room *r)
 
 static int64_t taken(const struct room *r)
 {
-    return r->blobs + r->index + r->partials;
+    return r->blobs + r->aside + r->index + r->partials;
 }
 
 static int64_t least(int64_t a, int64_t b)
@@ -169,13 +169,30 @@ bool room_could_fit(struct room *r, uint64_t size_bytes)
 
 /* --- what is kept ----------------------------------------------------------------------------- */
 
+static void change_kept(struct room *r, int64_t *which, int64_t bytes)
+{
+    *which += bytes;
+    metric_set(blob_bytes, r->blobs + r->aside);
+    if (bytes < 0)
+        atomic_store(&r->is_stuck, false);
+}
+
 void room_add_blobs(struct room *r, int64_t bytes)
 {
     MUTEX_HOLD(&r->mutex);
-    r->blobs += bytes;
-    metric_set(blob_bytes, r->blobs);
-    if (bytes < 0)
-        atomic_store(&r->is_stuck, false);
+    change_kept(r, &r->blobs, bytes);
+}
+
+void room_set_blobs(struct room *r, int64_t bytes)
+{
+    MUTEX_HOLD(&r->mutex);
+    change_kept(r, &r->blobs, bytes - r->blobs);
+}
+
+void room_add_aside(struct room *r, int64_t bytes)
+{
+    MUTEX_HOLD(&r->mutex);
+    change_kept(r, &r->aside, bytes);
 }
 
 void room_set_index(struct room *r, int64_t bytes)

@@ -29,6 +29,8 @@ void room_set_limits(struct room *r, const struct room_limits *l);
 /* --- what is kept ----------------------------------------------------------------------------- */
 int64_t room_of_file(uint64_t size_bytes); /* what a file of that size takes */
 void room_add_blobs(struct room *r, int64_t bytes);
+void room_set_blobs(struct room *r, int64_t bytes); /* counted anew */
+void room_add_aside(struct room *r, int64_t bytes); /* what was set aside */
 void room_set_index(struct room *r, int64_t bytes);
 int64_t room_taken(struct room *r);
 /* What may be taken in all: the budget, or up to where the file system would have less left than it

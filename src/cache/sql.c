@@ -154,6 +154,22 @@ static int open_handle(struct sql *s, const char *path, int flags, const char *s
     return sql_exec(s, settings, e);
 }
 
+bool sql_is_busy(struct sql *s)
+{
+    for (int i = 0; i < SQL_COUNT; i++)
+        if (s->statements[i] && sqlite3_stmt_busy(s->statements[i]))
+            return true;
+    return false;
+}
+
+int sql_copy_to(struct sql *s, const char *path, struct error *e)
+{
+    char *text = sqlite3_mprintf("VACUUM INTO %Q", path);
+    int result = text ? sql_exec(s, text, e) : error_set(e, ERR_INTERNAL, "out of memory");
+    sqlite3_free(text);
+    return result;
+}
+
 void sql_forget_pages(struct sql *s)
 {
     sqlite3_db_release_memory(s->handle);

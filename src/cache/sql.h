@@ -36,7 +36,10 @@ int sql_open_writer(struct sql *s, const char *path, struct error *e);
 int sql_open_reader(struct sql *s, const char *path, struct error *e);
 /* Of a reader: the tables that prune.c writes to, which are no part of the file. */
 int sql_make_scratch(struct sql *s, struct error *e);
-void sql_close(struct sql *s); /* a zeroed one is fine */
+void sql_close(struct sql *s);   /* a zeroed one is fine */
+bool sql_is_busy(struct sql *s); /* somebody is in the midst of a statement's rows */
+/* All of it as it is now into a new file, whatever became of its own. */
+int sql_copy_to(struct sql *s, const char *path, struct error *e);
 int sql_exec(struct sql *s, const char *text, struct error *e);
 void sql_forget_pages(struct sql *s); /* what is read next is read from the file */
 int sql_run(struct sql *s, enum sql_name name,

@@ -12,11 +12,13 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/recall.h"
+#include "cache/agree.h"
 #include "cache/evict.h"
 #include "cache/index.h"
 #include "cache/ledger.h"
 #include "cache/store.h"
 #include "fetch/pull.h"
+#include "oci/manifest.h"
 #include "oci/reference.h"
 
 struct hold {
@@ -253,25 +255,44 @@ static bool is_intact(struct known *k, const struct content *c)
            size == c->size_bytes;
 }
 
+/* size_bytes: as its row says; -1: it has none yet. */
 static struct content *open_held(struct known *k, const struct digest *d, const char *media_type,
-                                 uint64_t size_bytes)
+                                 int64_t size_bytes)
 {
     struct content *c = NULL;
     struct error e = {0};
     int found = content_open(k->store, d, media_type, &c, &e);
-    if (found == 1 && c->size_bytes == size_bytes) {
+    if (found == 1 && (size_bytes < 0 || c->size_bytes == (uint64_t)size_bytes)) {
         known_put_content(k, c);
         return c;
     }
     if (found == 1)
         content_unref(c);
-    set_aside(k, d, &e);
+    if (found != 0 || size_bytes >= 0)
+        set_aside(k, d, &e);
     return NULL;
 }
 
 static uint64_t forgotten_so_far(const struct known *k)
 {
     return __atomic_load_n(&k->forgotten, __ATOMIC_ACQUIRE);
+}
+
+/* The index does not know all files yet, or cannot be read: what is asked for is looked for among
+ * them, and a manifest is known by its form. */
+static struct content *open_unknown(struct known *k, const struct digest *d, bool as_manifest)
+{
+    autoclose int fd = -1;
+    uint64_t size;
+    struct manifest m;
+    char media_type[MEDIA_TYPE_MAX + 1] = "";
+    if (as_manifest) {
+        if (store_get(k->store, d, &fd, &size, NULL) != 1 || !agree_read_manifest(fd, d, size, &m))
+            return NULL;
+        slice_copy(slice_of(m.media_type), media_type, sizeof media_type);
+        manifest_fini(&m);
+    }
+    return open_held(k, d, media_type, -1);
 }
 
 struct content *known_content(struct known *k, struct index_reader *r, const struct digest *d,
@@ -291,10 +312,17 @@ struct content *known_content(struct known *k, struct index_reader *r, const str
         content_unref(c);
     struct index_manifest m = {0};
     uint64_t size, forgotten = forgotten_so_far(k);
-    if (!r || index_find_blob(r, d, &size, NULL) != 1 ||
-        (as_manifest && index_find_manifest(r, d, &m, NULL) != 1))
+    if (!r)
         return NULL;
-    c = open_held(k, d, m.media_type, size);
+    bool is_behind = index_is_behind(r);
+    int found = index_find_blob(r, d, &size, NULL);
+    if (found == 1 && as_manifest)
+        found = index_find_manifest(r, d, &m, NULL);
+    c = NULL;
+    if (found == 1)
+        c = open_held(k, d, m.media_type, (int64_t)size);
+    else if (found < 0 || is_behind)
+        c = open_unknown(k, d, as_manifest);
     /* It may have been told gone before it was put, and found before it went. */
     if (c && forgotten_so_far(k) != forgotten)
         recall_forget(k->contents, d, sizeof *d);

@@ -57,9 +57,9 @@ def held(start, fake):
     assert mirror.manifest("a/b", "v1").body == image.manifest
     for digest, data in image.blobs.items():
         assert mirror.blob("a/b", digest).body == data
-        mirror.wait_hit(f"/v2/a/b/blobs/{digest}")
+        mirror.wait_hit(f"/v2/a/b/blobs/{digest}", 60)
     for digest in [*image.blobs, image.digest]:
-        mirror.wait_held(digest)
+        mirror.wait_held(digest, 60)
     return mirror, image
 
 
@@ -145,10 +145,10 @@ def test_the_scrub_finds_a_flipped_byte_and_the_next_pull_brings_that_blob_alone
     flip(mirror.blob_path(digest), at=1_500_000)
     fake.forget()
     mirror = start(data=mirror.data, scrub_interval="1d")
-    found = mirror.wait_log(lambda e: e.get("digest") == digest)
+    found = mirror.wait_log(lambda e: e.get("digest") == digest, 60)
     assert found["message"] == "a held blob is wrong, set aside; it is fetched again when it is asked for"
     assert "its bytes are those of sha256:" in found["reason"]
-    ended = mirror.wait_log(lambda e: e["message"] == "all that is held was looked at", 20)
+    ended = mirror.wait_log(lambda e: e["message"] == "all that is held was looked at", 60)
     assert (ended["blobs"], ended["wrong"]) == (4, 1)
     assert quarantined(mirror) == {digest} and not mirror.holds(digest)
     assert mirror.metric("scrubbed_blobs_total") == 4
@@ -162,14 +162,14 @@ def test_a_stop_does_not_wait_for_the_scrub_which_goes_on_afterwards(start, fake
     mirror = start(scrub_interval="0s")
     for digest in digests:
         mirror.blob("a/b", digest)
-        mirror.wait_hit(f"/v2/a/b/blobs/{digest}")
+        mirror.wait_hit(f"/v2/a/b/blobs/{digest}", 60)
     mirror.stop()
     scrubbed = 0
     for i in range(6):  # 8 MB at 1 MiB/s
         mirror = start(data=mirror.data, scrub_interval="30d")
         if i < 5:
             before = scrubbed
-            wait_until(lambda: mirror.metric("scrubbed_blobs_total") > 0 or before == 4, 20, "one blob")
+            wait_until(lambda: mirror.metric("scrubbed_blobs_total") > 0 or before == 4, 60, "one blob")
             scrubbed += mirror.metric("scrubbed_blobs_total")
         mirror.stop(5)
     assert scrubbed == 4

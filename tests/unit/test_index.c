@@ -707,6 +707,123 @@ static void lost_index_is_made_anew(void **state)
     assert_int_equal(find_blob(o, "still here", &size), 1);
 }
 
+static void who_serves_opens_at_once_and_knows_all_after_the_steps(void **state)
+{
+    struct opened *o = *state;
+    struct error why = {0};
+    uint64_t size = 0;
+    char path[400];
+    unsigned steps = 0;
+    int got;
+    close_index(o);
+    for (unsigned i = 0; i < 1000; i++) {
+        char text[32];
+        snprintf(text, sizeof text, "blob %u", i);
+        hold_text(o->folder, text);
+    }
+    assert_int_equal(unlink(folder_path_of(o->folder, "tranship.db", path)), 0);
+    o->x = index_open_serving(o->folder->store, &why);
+    assert_non_null(o->x);
+    o->r = index_reader_open(o->x, &why);
+    assert_true(index_is_behind(o->r));
+    assert_int_equal(find_blob(o, "blob 999", &size), 0);
+    while ((got = index_step(o->x, &why)) == 1)
+        steps++;
+    assert_int_equal(got, 0);
+    assert_true(steps > 1);
+    assert_false(index_is_behind(o->r));
+    for (unsigned i = 0; i < 1000; i++) {
+        char text[32];
+        snprintf(text, sizeof text, "blob %u", i);
+        assert_int_equal(find_blob(o, text, &size), 1);
+    }
+    assert_int_equal(index_step(o->x, &why), 0);
+}
+
+static void what_goes_and_comes_between_the_steps_is_told_as_it_is(void **state)
+{
+    struct opened *o = *state;
+    struct error why = {0};
+    struct index_agreed agreed;
+    struct digest gone = digest_of_text("gone"), back = digest_of_text("back");
+    uint64_t size = 0;
+    char path[400];
+    WRITE(o, index_put_blob(o->x, &back, 4, 100, e)); /* a row without a file */
+    close_index(o);
+    hold_text(o->folder, "gone");
+    hold_text(o->folder, "stays");
+    o->x = index_open_serving(o->folder->store, &why);
+    o->r = index_reader_open(o->x, &why);
+    assert_int_equal(unlink(blob_path(o->folder, &gone, path)), 0);
+    hold_text(o->folder, "back");
+    while (index_step(o->x, &why) == 1)
+        ;
+    assert_int_equal(find_blob(o, "gone", &size), 0);
+    assert_int_equal(find_blob(o, "stays", &size), 1);
+    assert_int_equal(find_blob(o, "back", &size), 1);
+    assert_int_equal(unlink(blob_path(o->folder, &back, path)), 0);
+    assert_int_equal(index_agree(o->x, &agreed, &why), 0);
+    assert_int_equal(agreed.adopted, 0);
+    assert_int_equal(agreed.lost, 1);
+}
+
+static void index_of_a_later_version_is_set_aside_by_who_serves(void **state)
+{
+    struct opened *o = *state;
+    struct error why = {0};
+    char path[400];
+    close_index(o);
+    run_sql(o, "PRAGMA user_version = 99");
+    assert_null(index_open_sound(o->folder->store, &why));
+    assert_int_equal(why.kind, ERR_USAGE);
+    o->x = index_open_serving(o->folder->store, &why);
+    assert_non_null(o->x);
+    o->r = index_reader_open(o->x, &why);
+    assert_true(path_exists(folder_path_of(o->folder, "tranship.db.later", path)));
+}
+
+struct nested {
+    struct opened *o;
+    unsigned count;
+};
+
+/* The file changes while a reader is among its rows. */
+static bool mend_and_look(const char *tag, void *cls)
+{
+    struct nested *n = cls;
+    struct index_tag found;
+    struct error why = {0};
+    char path[400];
+    if (n->count++ == 0) {
+        assert_int_equal(unlink(folder_path_of(n->o->folder, "tranship.db", path)), 0);
+        assert_int_equal(index_mend(n->o->x, NULL, &why), 0);
+    }
+    assert_int_equal(index_find_tag(n->o->r, HUB, ALPINE, tag, &found, &why), 1);
+    return true;
+}
+
+static void readers_follow_the_file_that_was_written_again(void **state)
+{
+    struct opened *o = *state;
+    struct nested n = {.o = o};
+    struct digest d = digest_of_text("1");
+    struct index_tag found;
+    struct error why = {0};
+    char path[400];
+    WRITE(o, index_put_tag(o->x, HUB, ALPINE, "a", &d, 100, e));
+    WRITE(o, index_put_tag(o->x, HUB, ALPINE, "b", &d, 100, e));
+    assert_int_equal(index_mend(o->x, NULL, &why), 0); /* nothing to do */
+    assert_int_equal(index_each_tag(o->r, HUB, ALPINE, "", 10, mend_and_look, &n, &why), 2);
+    assert_true(path_exists(folder_path_of(o->folder, "tranship.db", path)));
+    WRITE(o, index_put_tag(o->x, HUB, ALPINE, "c", &d, 100, e));
+    assert_int_equal(index_find_tag(o->r, HUB, ALPINE, "c", &found, &why), 1);
+    close_index(o);
+    open_index(o);
+    assert_false(o->rebuilt);
+    assert_int_equal(index_find_tag(o->r, HUB, ALPINE, "a", &found, &why), 1);
+    assert_int_equal(index_find_tag(o->r, HUB, ALPINE, "c", &found, &why), 1);
+}
+
 static void stranger_who_locks_the_index_makes_writing_busy_not_broken(void **state)
 {
     struct opened *o = *state;
@@ -756,6 +873,10 @@ int main(void)
         T(index_of_a_later_version_is_refused_and_left_as_it_is),
         T(index_of_version_1_is_brought_up_with_its_rows),
         T(lost_index_is_made_anew),
+        T(who_serves_opens_at_once_and_knows_all_after_the_steps),
+        T(what_goes_and_comes_between_the_steps_is_told_as_it_is),
+        T(index_of_a_later_version_is_set_aside_by_who_serves),
+        T(readers_follow_the_file_that_was_written_again),
         T(stranger_who_locks_the_index_makes_writing_busy_not_broken),
     };
     log_configure(LOG_LEVEL_OFF, LOG_FORMAT_TEXT);
