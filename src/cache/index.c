@@ -186,6 +186,21 @@ int index_tally(struct index_reader *r, struct index_tally *out, struct error *e
     return 0;
 }
 
+int index_each_image_with(struct index_reader *r, const struct digest *d, size_t max,
+                          bool (*visit)(const char *image, void *cls), void *cls, struct error *e)
+{
+    autoquery struct query q = index_query(r, SQL_EACH_IMAGE_WITH);
+    query_digest(&q, d);
+    query_integer(&q, limit_of(max));
+    int count = 0, got;
+    while ((got = query_step(&q, e)) > 0) {
+        count++;
+        if (!visit(query_get_text(&q, 0), cls))
+            break;
+    }
+    return got < 0 ? -1 : count;
+}
+
 int index_next_blob(struct index_reader *r, const struct digest *after, struct digest *out,
                     struct error *e)
 {

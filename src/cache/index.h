@@ -35,12 +35,13 @@ void index_close(struct index *x); /* all readers closed before */
 /* Some of what is left to do: 1 there is more, 0 nothing is, -1 failed (and tried again next time).
  */
 int index_step(struct index *x, struct error *e);
+/* Compares again; index_step then does what is found. */
+int index_compare(struct index *x, struct error *e);
 struct index_agreed {
     size_t adopted, lost; /* files that had no row, rows that had no file */
 };
-/* Compares again, and does all of it. */
-int index_agree(struct index *x, struct index_agreed *out, struct error *e);
-bool index_is_agreeing(const struct index *x); /* index_step has something to do */
+struct index_agreed index_agreed(const struct index *x); /* by the last comparison */
+bool index_is_agreeing(const struct index *x);           /* index_step has something to do */
 /* To be called from time to time: where somebody has taken the file away it is written again, with
  * all that it had; where it is broken (NULL, or what a call told) it is set aside, and made anew
  * from the files by index_step. 0, or -1: not now. Readers follow by themselves. */
@@ -124,6 +125,10 @@ struct index_tally {
 };
 int index_tally(struct index_reader *r, struct index_tally *out, struct error *e); /* 0 or -1 */
 
+/* The images that need it, as "registry/repository:tag", or the repositories that hold it, if no
+ * tag leads there: at most max. Count or -1. */
+int index_each_image_with(struct index_reader *r, const struct digest *d, size_t max,
+                          bool (*visit)(const char *image, void *cls), void *cls, struct error *e);
 /* The first blob after that one, in the order of their digests; after a zeroed digest, the first of
  * all. */
 int index_next_blob(struct index_reader *r, const struct digest *after, struct digest *out,

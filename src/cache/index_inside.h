@@ -16,12 +16,13 @@ struct agree;
 struct index {
     struct store *store;
     char *path;
-    struct sql writer;   /* the ledger's thread only, once opened */
-    int64_t turn;        /* the latest in the order of coming; one a transaction */
-    struct stat file;    /* that the writer has open */
-    struct agree *agree; /* while files and rows are brought in line */
-    bool is_made_anew;   /* to be told once they are */
-    bool has_complained; /* that it cannot be mended */
+    struct sql writer;          /* the ledger's thread only, once opened */
+    int64_t turn;               /* the latest in the order of coming; one a transaction */
+    struct stat file;           /* that the writer has open */
+    struct agree *agree;        /* while files and rows are brought in line */
+    struct index_agreed agreed; /* by the last comparison */
+    bool is_made_anew;          /* to be told once they are */
+    bool has_complained;        /* that it cannot be mended */
     _Atomic bool is_behind;
     _Atomic unsigned generation; /* of the file: who reads opens it again when this has moved */
 };

@@ -114,13 +114,14 @@ static void end_agree(struct index *x)
     room_set_stuck(store_room(x->store), false);
 }
 
-static int begin_agree(struct index *x, struct error *e)
+int index_compare(struct index *x, struct error *e)
 {
     struct agree *a = agree_begin(x->store, x, e);
     if (!a)
         return -1;
     agree_free(x->agree);
     x->agree = a;
+    x->agreed = (struct index_agreed){0};
     atomic_store(&x->is_behind, true);
     return 0;
 }
@@ -132,6 +133,8 @@ int index_step(struct index *x, struct error *e)
     if (!x->agree)
         return 0;
     int got = agree_step(x->agree, e);
+    const struct agree_result r = agree_result(x->agree);
+    x->agreed = (struct index_agreed){r.adopted, r.lost};
     if (got == 0)
         end_agree(x);
     else
@@ -139,18 +142,9 @@ int index_step(struct index *x, struct error *e)
     return got;
 }
 
-int index_agree(struct index *x, struct index_agreed *out, struct error *e)
+struct index_agreed index_agreed(const struct index *x)
 {
-    int got = 1;
-    if (begin_agree(x, e) < 0)
-        return -1;
-    while (got == 1)
-        got = agree_step(x->agree, e);
-    const struct agree_result r = agree_result(x->agree);
-    *out = (struct index_agreed){r.adopted, r.lost};
-    if (got == 0)
-        end_agree(x);
-    return got;
+    return x->agreed;
 }
 
 bool index_is_agreeing(const struct index *x)
@@ -171,7 +165,7 @@ static struct index *index_new(struct store *s)
 
 static int open_and_compare(struct index *x, struct error *e)
 {
-    return open_file(x, e) < 0 || begin_agree(x, e) < 0 ? -1 : 0;
+    return open_file(x, e) < 0 || index_compare(x, e) < 0 ? -1 : 0;
 }
 
 /* The comparison has read all rows of blobs by then, so what can be seen to be broken is. */
@@ -286,7 +280,7 @@ static int write_again(struct index *x, struct error *e)
 static int make_anew(struct index *x, const struct error *why, struct error *e)
 {
     atomic_store(&x->is_behind, true);
-    return set_aside(x, why, e) < 0 || open_file(x, e) < 0 || begin_agree(x, e) < 0 ? -1 : 0;
+    return set_aside(x, why, e) < 0 || open_file(x, e) < 0 || index_compare(x, e) < 0 ? -1 : 0;
 }
 
 int index_mend(struct index *x, const struct error *broken, struct error *e)

@@ -15,3 +15,4 @@ tranship_sources += src/cache/flow_pass.c
 tranship_sources += src/cache/imported.c src/cache/imported.h src/cache/prune.c src/cache/prune.h
 tranship_sources += src/cache/quarantine.c src/cache/quarantine.h
 tranship_sources += src/cache/scrub.c src/cache/scrub.h
+tranship_sources += src/cache/verify.c src/cache/verify.h

@@ -41,6 +41,7 @@ static enum scrub_verdict hash(const struct digest *d, struct hasher *h,
     uint64_t at = 0;
     ssize_t n;
     while ((n = file_read_some(out->fd, piece, PIECE_BYTES, at, &out->why)) > 0) {
+        metric_add(scrubbed_bytes_total, n);
         hasher_update(h, piece, (size_t)n);
         at += (uint64_t)n;
         if (pace && !pace(cls, (size_t)n))
@@ -67,8 +68,6 @@ enum scrub_verdict scrub_look(struct store *s, const struct digest *d,
         return SCRUB_ABSENT;
     if (got < 0)
         return out->why.kind == ERR_CORRUPT ? SCRUB_WRONG : SCRUB_UNKNOWN;
-    if (pace && !pace(cls, FILE_COSTS_BYTES))
-        return SCRUB_STOPPED;
     struct hasher *h = hasher_new((enum digest_algorithm)d->algorithm);
     enum scrub_verdict verdict = hash(d, h, pace, cls, out);
     hasher_free(h);
@@ -213,7 +212,6 @@ static bool keep_pace(void *cls, size_t bytes)
 {
     struct scrub *c = cls;
     c->owed_bytes += (int64_t)bytes;
-    metric_add(scrubbed_bytes_total, (int64_t)bytes);
     if (c->owed_bytes < PIECE_BYTES)
         return !is_stopping(c);
     int64_t ms = c->owed_bytes * 1000 / rate(c);
@@ -262,7 +260,8 @@ static void pass_one(struct scrub *c)
         wait(c, LOOK_EVERY_MS);
         return;
     }
-    enum scrub_verdict verdict = judge(c, &d, keep_pace, &failed);
+    enum scrub_verdict verdict =
+        keep_pace(c, FILE_COSTS_BYTES) ? judge(c, &d, keep_pace, &failed) : SCRUB_STOPPED;
     if (verdict == SCRUB_STOPPED)
         return;
     c->pass.place = d;

@@ -449,7 +449,7 @@ static bool is_regular(int folder, const struct dirent *entry)
     return fstatat(folder, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode);
 }
 
-static int list_algorithm(struct store *s, int algorithm,
+static int list_algorithm(struct store *s, int algorithm, bool is_any,
                           int (*visit)(const struct digest *d, void *cls), void *cls,
                           struct error *e)
 {
@@ -464,7 +464,7 @@ static int list_algorithm(struct store *s, int algorithm,
         if (!entry)
             break;
         if (!digest_from_parts(name, slice_of(entry->d_name), &d) ||
-            !is_regular(s->blobs[algorithm], entry))
+            (!is_any && !is_regular(s->blobs[algorithm], entry)))
             continue;
         if (visit(&d, cls) < 0)
             return error_set(e, ERR_STOPPING, "walk of %s/blobs was stopped", s->path);
@@ -472,13 +472,25 @@ static int list_algorithm(struct store *s, int algorithm,
     return errno ? error_errno(e, "list %s/blobs/%s", s->path, name.at) : 0;
 }
 
+static int list(struct store *s, bool is_any, int (*visit)(const struct digest *d, void *cls),
+                void *cls, struct error *e)
+{
+    for (int i = DIGEST_SHA256; i < ALGORITHMS; i++)
+        if (list_algorithm(s, i, is_any, visit, cls, e) < 0)
+            return -1;
+    return 0;
+}
+
 int store_list(struct store *s, int (*visit)(const struct digest *d, void *cls), void *cls,
                struct error *e)
 {
-    for (int i = DIGEST_SHA256; i < ALGORITHMS; i++)
-        if (list_algorithm(s, i, visit, cls, e) < 0)
-            return -1;
-    return 0;
+    return list(s, false, visit, cls, e);
+}
+
+int store_list_names(struct store *s, int (*visit)(const struct digest *d, void *cls), void *cls,
+                     struct error *e)
+{
+    return list(s, true, visit, cls, e);
 }
 
 struct sized_visit {

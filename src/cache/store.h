@@ -80,6 +80,10 @@ int store_walk(struct store *s,
 int store_list(struct store *s, int (*visit)(const struct digest *d, void *cls), void *cls,
                struct error *e);
 
+/* The same for whatever has such a name, regular file or not. */
+int store_list_names(struct store *s, int (*visit)(const struct digest *d, void *cls), void *cls,
+                     struct error *e);
+
 /* Start-up: drops from ingest/ what can no longer serve: temporaries, data without a map or a map
  * without data, content already in blobs/, anything older than max_age_s, anything that is no file
  * of ours. Counts kept and dropped: data and its map count as one. A foreign device, socket or

@@ -12,6 +12,7 @@ cli_sources += src/cli/cmd_pull.c
 cli_sources += src/cli/cmd_receipt.c
 cli_sources += src/cli/cmd_serve.c
 cli_sources += src/cli/cmd_status.c
+cli_sources += src/cli/cmd_verify.c
 cli_sources += src/cli/keeping.c src/cli/keeping.h
 cli_sources += src/cli/main.c
 cli_sources += src/cli/progress.c src/cli/progress.h

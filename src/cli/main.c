@@ -21,6 +21,7 @@ static const struct command {
     {"import", cmd_import, "takes a bundle, or another tool's archive, in"},
     {"receipt", cmd_receipt, "says what is held here, for export --since"},
     {"keygen", cmd_keygen, "makes a key pair for bundles"},
+    {"verify", cmd_verify, "hashes all that is held, and repairs it"},
     {"explain", cmd_explain, "tells why a pull of an image goes as it does"},
     {"status", cmd_status, "tells what the running mirror is doing"},
     {"check-config", cmd_check_config, "tells every mistake of a configuration file"},
