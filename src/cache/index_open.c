@@ -168,6 +168,14 @@ static int open_and_compare(struct index *x, struct error *e)
     return open_file(x, e) < 0 || index_compare(x, e) < 0 ? -1 : 0;
 }
 
+/* SQLite takes a file for broken, too, if it could not read it in the wrong moment; and what is set
+ * aside takes its tags along. So it has to say so twice. */
+static int open_unless_broken(struct index *x, struct error *e)
+{
+    int result = open_and_compare(x, e);
+    return result < 0 && e->kind == ERR_CORRUPT ? open_and_compare(x, e) : result;
+}
+
 /* The comparison has read all rows of blobs by then, so what can be seen to be broken is. */
 static struct index *open_any(struct store *s, bool takes_later, bool *rebuilt, struct error *e)
 {
@@ -175,7 +183,7 @@ static struct index *open_any(struct store *s, bool takes_later, bool *rebuilt, 
     struct index *x = index_new(s);
     int result = clear_names(s, &why);
     if (result == 0)
-        result = open_and_compare(x, &why);
+        result = open_unless_broken(x, &why);
     *rebuilt = result < 0 && (why.kind == ERR_CORRUPT || (takes_later && why.kind == ERR_USAGE));
     if (*rebuilt) {
         sql_close(&x->writer);

@@ -89,10 +89,10 @@ def failing(world):
 
 
 def fetch(mirror, path, attempts):
-    """Tries again after an answer that was cut, as a client does."""
+    """Tries again after an answer that was cut or says that it could not be, as a client does."""
     for _ in range(attempts):
         reply = wire.fetch(mirror.port, path, timeout=60)
-        if reply and reply.is_whole:
+        if reply and reply.is_whole and reply.status < 500:
             break
     return reply
 
