@@ -11,6 +11,7 @@ import stat
 
 import images
 import pytest
+from failing import Failing
 from fake_registry import FakeRegistry
 from harness import Tranship, wait_until
 
@@ -262,4 +263,94 @@ def test_a_map_that_lies_costs_a_refetch_at_most(world):
         replies = [mirror.blob("a/b", digest) for _ in range(2)]
         assert replies[-1].status == 200 and replies[-1].body == data
         assert all(one.status >= 500 or not one.is_whole or one.body == data for one in replies)
+    mirror.stop()
+
+
+# --- while it runs ----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("thing", [link, loop, dangling, fifo, listener, device])
+def test_what_takes_the_place_of_a_held_blob_is_neither_served_nor_waited_for(world, thing):
+    mirror = world.start().ready()
+    check_pull(mirror, world.image)  # of which it has a part in memory or mapped from now on
+    for digest in world.image.blobs:
+        put(thing, mirror.blob_path(digest))
+    check_pull(mirror, world.image)
+    mirror.stop()
+    mirror = world.start().ready()
+    check_pull(mirror, world.image)
+    for digest in world.image.blobs:
+        wait_until(lambda: mirror.blob_path(digest).is_file() and not mirror.blob_path(digest).is_symlink(), what="a blob again")
+    mirror.stop()
+
+
+def test_files_that_it_may_not_open_are_fetched_again(world):
+    """Another's, or without any right: to root too, if it has no more than other users have."""
+    for path in [*world.data.glob("blobs/*/*"), world.data / "oci-layout"]:
+        path.chmod(0)
+    left = world.data / "ingest" / images.digest_of(LARGE).replace(":", "-")
+    left.write_bytes(b"x")
+    left.chmod(0)
+    without = ["setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner"] if os.geteuid() == 0 else []
+    mirror = world.start(wrapper=without).ready()
+    check_pull(mirror, world.image)
+    mirror.stop()
+
+
+def test_an_index_that_another_process_writes_to_costs_no_pull(world):
+    mirror = world.start().ready()
+    new = world.fake.add("a/locked", images.image([images.random_bytes(300_000, "locked")]), "v1")
+    with contextlib.closing(sqlite3.connect(world.data / "tranship.db", isolation_level=None)) as index:
+        index.execute("BEGIN IMMEDIATE")
+        for _ in range(2):
+            assert mirror.manifest("a/locked", "v1").body == new.manifest
+            for digest, data in new.blobs.items():
+                assert mirror.blob("a/locked", digest).body == data
+            check_pull(mirror, world.image)
+        mirror.wait_log(lambda e: e["message"] == "index not written" and "locked" in e["reason"])
+        index.execute("ROLLBACK")
+    for digest in new.blobs:
+        path = f"/v2/a/locked/blobs/{digest}"
+        wait_until(lambda: mirror.get(path).header("cache-status") == "tranship; hit", what="a hit again")
+    mirror.stop()
+
+
+def test_two_servers_never_share_a_folder_whichever_way_it_is_named(world):
+    first = world.start().ready()
+    other = world.data.with_name("other name")
+    other.unlink(missing_ok=True)
+    other.symlink_to(world.data)
+    for name in world.data, other, world.data / "blobs" / "..":
+        second = Tranship(name, world.fake.url)
+        assert not starts(second) and "in use by another tranship" in second.stderr
+    check_pull(first, world.image)
+    first.stop()
+
+
+# --- a clock that jumps -----------------------------------------------------------------------------------------------------
+HOUR, YEAR = 3600, 365 * 24 * 3600
+
+
+@pytest.mark.parametrize("jump", [-HOUR, YEAR, -YEAR], ids=["an hour back", "a year ahead", "a year back"])
+def test_a_clock_that_jumps_changes_no_answer(world, jump):
+    failing = Failing(world.path / "switches", world.data)
+    moves, comes = (f"{word}/{'back' if jump < 0 else 'ahead'}{abs(jump)}" for word in ("moves", "comes"))
+    world.fake.add(moves, images.image([b"first"]), "v1")
+    mirror = world.start(environment=failing.environment).ready()
+    check_pull(mirror, world.image)
+    mirror.manifest(moves, "v1")
+    assert mirror.manifest(comes, "v1").status == 404
+    failing.set_clock(jump)
+    moved = world.fake.add(moves, images.image([b"second"]), "v1")
+    come = world.fake.add(comes, images.image([b"third"]), "v1")
+    assert mirror.manifest(moves, "v1").body == moved.manifest  # what was confirmed at another time is asked again
+    assert mirror.manifest(comes, "v1").body == come.manifest
+    check_pull(mirror, world.image)
+    assert int(mirror.manifest("a/b", "v1").header("age") or 0) < 60
+    assert 0 <= mirror.status()["uptime_s"] < 600
+    failing.set_clock(0)
+    again = world.fake.add(moves, images.image([b"fourth"]), "v1")
+    assert mirror.manifest(moves, "v1").body == again.manifest
+    failing.set_clock(jump)
+    mirror.stop()
+    mirror = world.start(environment=failing.environment).ready()
+    check_pull(mirror, world.image)
     mirror.stop()

@@ -187,6 +187,19 @@ def test_what_could_not_be_stored_is_stored_once_the_cause_is_gone(world, failin
     mirror.stop()
 
 
+@pytest.mark.parametrize("reason", ["ENOSPC", "EDQUOT"])
+def test_a_disk_or_quota_that_is_used_up_lets_pulls_pass(world, failing, reason):
+    mirror = world.start(failing)
+    pulls = [world.image() for _ in range(8)]
+    failing.fail("write create reserve", reason, 60)
+    at_once(lambda k: [pull(mirror, *one) == [] or pytest.fail(one[0]) for one in pulls[k::2]], range(2))
+    assert mirror.metric("passed_through_total") > 0
+    assert sum(e["message"] == "content passes through without being stored" for e in mirror.log()) == 1
+    for one in pulls:
+        check_blobs(mirror, one[1])
+    mirror.stop()
+
+
 @pytest.mark.parametrize("kind, reason", [("open", "EMFILE"), ("map", "ENOMEM")])
 def test_a_held_blob_stays_held_when_the_mirror_is_short_of_something(world, failing, kind, reason):
     mirror = world.start(failing)
