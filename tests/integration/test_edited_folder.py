@@ -182,13 +182,15 @@ def test_an_index_that_is_a_link_to_a_file_is_followed(world):
     assert (world.data / "tranship.db").is_symlink()
 
 
-def test_an_index_of_a_later_version_is_refused_and_left_as_it_is(world):
+def test_an_index_of_a_later_version_is_kept_as_it_is_and_the_mirror_starts_without_it(world):
     with contextlib.closing(sqlite3.connect(world.data / "tranship.db")) as index:
         index.execute("PRAGMA user_version = 1000")
     before = (world.data / "tranship.db").read_bytes()
     mirror = world.start()
-    assert not starts(mirror) and "version 1000" in mirror.stderr
-    assert (world.data / "tranship.db").read_bytes() == before
+    assert starts(mirror) and "version 1000" in mirror.stderr
+    check_pull(mirror, world.image)
+    mirror.stop()
+    assert (world.data / "tranship.db.later").read_bytes() == before
 
 
 @pytest.mark.parametrize("statement", [
