@@ -19,6 +19,7 @@ struct index {
     struct sql writer;          /* the ledger's thread only, once opened */
     int64_t turn;               /* the latest in the order of coming; one a transaction */
     struct stat file;           /* that the writer has open */
+    bool has_log;               /* and a log beside it */
     struct agree *agree;        /* while files and rows are brought in line */
     struct index_agreed agreed; /* by the last comparison */
     bool is_made_anew;          /* to be told once they are */

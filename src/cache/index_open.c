@@ -78,6 +78,12 @@ static int find_last_turn(struct index *x, struct error *e)
     return 0;
 }
 
+/* Not behind a link, and not on a file system where SQLite can keep none. */
+static bool has_log(const struct index *x)
+{
+    return faccessat(store_folder(x->store), LOG_NAME, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
 /* The handle that was there goes once there is another. SQLite leaves the new file's logs alone
  * then, for it sees that the old one has moved. */
 static int open_file(struct index *x, struct error *e)
@@ -90,6 +96,7 @@ static int open_file(struct index *x, struct error *e)
     atomic_fetch_add(&x->generation, 1);
     if (fstatat(store_folder(x->store), FILE_NAME, &x->file, 0) < 0)
         return error_errno(e, "stat %s", x->path);
+    x->has_log = has_log(x);
     return find_last_turn(x, e);
 }
 
@@ -254,16 +261,11 @@ struct sql *index_writer(struct index *x)
 
 /* --- mending under a running mirror ----------------------------------------------------------- */
 
-/* Behind a link the log is elsewhere. */
 static bool has_its_name(const struct index *x)
 {
-    struct stat st, link;
-    int folder = store_folder(x->store);
-    if (fstatat(folder, FILE_NAME, &link, AT_SYMLINK_NOFOLLOW) < 0 ||
-        fstatat(folder, FILE_NAME, &st, 0) < 0 || st.st_dev != x->file.st_dev ||
-        st.st_ino != x->file.st_ino)
-        return false;
-    return S_ISLNK(link.st_mode) || faccessat(folder, LOG_NAME, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+    struct stat st;
+    return fstatat(store_folder(x->store), FILE_NAME, &st, 0) == 0 && st.st_dev == x->file.st_dev &&
+           st.st_ino == x->file.st_ino && (!x->has_log || has_log(x));
 }
 
 /* The open descriptors still have all of it. */

@@ -26,6 +26,7 @@
 
 #define QUEUE_MAX 65536u
 #define GROUP_MAX 256u
+#define MEND_AGAIN_MS 10000
 #define TICK_MS 1000 /* to see whether something must go, if no letter comes */
 
 enum entry_kind {
@@ -334,8 +335,10 @@ static void note_failure(struct ledger *l, const char *message, const struct ent
 /* That is mended soon. Of nothing but the index: other work calls other things broken. */
 static void note_broken(struct ledger *l, const struct error *why)
 {
-    if (why->kind == ERR_CORRUPT)
-        l->broken = *why;
+    if (why->kind != ERR_CORRUPT || l->broken.kind != ERR_NONE)
+        return;
+    l->broken = *why;
+    l->mend_at_ms = 0;
 }
 
 static void collect(struct ledger *l, struct group *g, int64_t timeout_ms)
@@ -592,32 +595,33 @@ static void tell(struct group *g)
     }
 }
 
-/* The file, once a second, or at once if it was found broken. */
+/* The file, once a second; less often what cannot be mended now. */
 static void look_after_index(struct ledger *l)
 {
     struct error e;
     int64_t now_ms = clock_mono_ms();
-    bool is_broken = l->broken.kind != ERR_NONE;
-    if (!is_broken && now_ms < l->mend_at_ms)
+    if (now_ms < l->mend_at_ms)
         return;
-    if (index_mend(l->x, is_broken ? &l->broken : NULL, &e) == 0)
+    bool is_well = index_mend(l->x, l->broken.kind != ERR_NONE ? &l->broken : NULL, &e) == 0;
+    if (is_well)
         l->broken.kind = ERR_NONE;
-    l->mend_at_ms = now_ms + TICK_MS;
+    l->mend_at_ms = now_ms + (is_well ? TICK_MS : MEND_AGAIN_MS);
 }
 
-/* Some of what waits for nobody's letter. true: there is more. */
+/* Some of what waits for nobody's letter. true: there is more. Where the disk is too full for rows,
+ * something has to go although not all are there. */
 static bool do_own_work(struct ledger *l)
 {
     struct error e;
     look_after_index(l);
-    if (!index_is_agreeing(l->x))
-        return evict_step(l->evict);
-    int got = index_step(l->x, &e);
+    int got = index_is_agreeing(l->x) ? index_step(l->x, &e) : 0;
+    if (got > 0)
+        return true;
     if (got < 0) {
         note_failure(l, "index not brought in line with the files", NULL, &e);
         note_broken(l, &e);
     }
-    return got == 1;
+    return (got == 0 || e.kind == ERR_NO_SPACE) && evict_step(l->evict);
 }
 
 static void *run(void *cls)
