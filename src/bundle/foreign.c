@@ -225,17 +225,16 @@ static int add_layout(struct intake *in, const struct members *m, struct error *
 static int begin(struct intake *in, const char *path, struct error *e)
 {
     struct stat st = {0};
-    struct digest id;
     if (in->options->public_pem.length)
         return error_set(e, ERR_DENIED, "is not signed");
     if (stat(path, &st) < 0)
         return error_errno(e, "stat");
     /* Which one it is nobody knows before it was read: the file stands for it. */
     autofree char *key = alloc_format("%lld/%lld", (long long)st.st_dev, (long long)st.st_ino);
-    digest_of(DIGEST_SHA256, key, strlen(key), &id);
+    digest_of(DIGEST_SHA256, key, strlen(key), &in->id);
     in->contents.site = alloc_string("");
     in->contents.created_at = alloc_string("");
-    in->stage = stage_open(in->store, &id, false, e);
+    in->stage = stage_open(in->store, &in->id, false, e);
     return in->stage ? 0 : -1;
 }
 

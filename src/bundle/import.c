@@ -166,6 +166,8 @@ static int do_last(const struct intake *in, struct pruned *pruned, struct error 
         return -1;
     if (in->options->is_pruning && in->contents.repository_count == 0)
         return error_set(e, ERR_USAGE, "names no image, so that pruning would leave nothing");
+    if (in->options->is_pruning && in->options->whole.algorithm)
+        return error_set(e, ERR_USAGE, "--prune takes one bundle, and another was whole before");
     if (!in->options->is_dry_run)
         return admit(in, pruned, e);
     return in->options->is_pruning ? look_what_goes(in, pruned, e) : 0;
@@ -176,13 +178,14 @@ static int finish(struct intake *in, struct import_result *out, struct error *e)
     struct import_result result;
     char missing[200] = "";
     count(in, &result);
-    if (in->is_ours && list_missing(in, missing)) {
+    result.id = in->id;
+    if (!in->was_whole && in->is_ours && list_missing(in, missing)) {
         result.is_whole = false;
         slice_copy(slice_of(missing), result.missing, sizeof result.missing);
         *out = result;
         return 0;
     }
-    if (do_last(in, &result.pruned, e) < 0)
+    if (!in->was_whole && do_last(in, &result.pruned, e) < 0)
         return -1;
     *out = result;
     return 0;

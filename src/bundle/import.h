@@ -11,6 +11,7 @@
 
 #include "base/str.h"
 #include "cache/prune.h"
+#include "oci/digest.h"
 #include "oci/reference.h"
 
 struct admittance;
@@ -22,6 +23,8 @@ struct import_options {
     bool is_dry_run;
     bool is_forced;               /* archives without registry digests may move tags */
     const struct reference *name; /* for what comes without a name; or NULL */
+    struct digest whole; /* what came last; algorithm 0: nothing yet. More volumes of it are
+                            not read; anything else is not pruned for */
     bool is_pruning; /* what it does not name goes, once all of it is in; never what is pinned */
     /* The mirror that runs on the data folder admits what was staged under a->id, and says what was
      * pruned. 1 done, 0 no mirror runs, -1. NULL: there is no way to ask one. */
@@ -32,7 +35,8 @@ struct import_options {
 };
 
 struct import_result {
-    bool is_whole; /* false: volumes are missing, which `missing` lists */
+    struct digest id; /* of the bundle, the same for all of its volumes */
+    bool is_whole;    /* false: volumes are missing, which `missing` lists */
     char missing[200];
     size_t images, blobs, new_blobs; /* tags; content in it; content that was not held */
     uint64_t new_bytes;

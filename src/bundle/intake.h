@@ -24,6 +24,8 @@ struct intake {
     const struct import_options *options;
     struct store *store;
     struct index_reader *reader; /* NULL while there is no index */
+    struct digest id;            /* of what comes */
+    bool was_whole;              /* all of it is in already: nothing of it is read */
     struct stage *stage;         /* NULL until it is known which */
     struct contents contents;
     struct volumes volumes; /* of our own format */

@@ -96,7 +96,6 @@ static uint64_t bytes_to_come(const struct intake *in)
 static int begin(struct intake *in, const char *text, size_t length, const uint8_t *signature,
                  struct error *e)
 {
-    struct digest id;
     if (check_signature(in, text, length, signature, e) < 0 ||
         contents_parse(text, length, &in->contents, e) < 0)
         return -1;
@@ -105,13 +104,16 @@ static int begin(struct intake *in, const char *text, size_t length, const uint8
             e->kind = ERR_CORRUPT; /* a bundle's mistake, not the user's */
         return -1;
     }
+    digest_of(DIGEST_SHA256, text, length, &in->id);
+    in->is_ours = true;
+    in->was_whole = digest_equals(&in->id, &in->options->whole);
+    if (in->was_whole)
+        return 0;
     if (check_absent(in, e) < 0)
         return -1;
-    digest_of(DIGEST_SHA256, text, length, &id);
     if (in->options->is_dry_run) /* what it leaves out must not count for the real one */
-        digest_of(DIGEST_SHA256, &id, sizeof id, &id);
-    in->is_ours = true;
-    in->stage = stage_open(in->store, &id, true, e);
+        digest_of(DIGEST_SHA256, &in->id, sizeof in->id, &in->id);
+    in->stage = stage_open(in->store, &in->id, true, e);
     if (!in->stage || intake_check_space(in, bytes_to_come(in), e) < 0)
         return -1;
     return 0;
@@ -342,6 +344,8 @@ int strict_take(struct intake *in, const char *path, struct error *e)
     autoinput struct input *file = input_open(path, e);
     if (!file || read_head(in, file, &volume, e) < 0)
         return -1;
+    if (in->was_whole)
+        return 0;
     if (!stage_is_marked(in->stage, volume)) {
         if (take_volume(in, file, volume, e) < 0) {
             forget_volume(in, volume);
@@ -394,6 +398,8 @@ int strict_take_folder(struct intake *in, int folder, struct error *e)
         return error_set(e, ERR_CORRUPT, "has a signature of another length");
     if (begin(in, text, length, (const uint8_t *)signature, e) < 0)
         return -1;
+    if (in->was_whole)
+        return 0;
     for (size_t i = 0; i < in->contents.blobs.digests.count; i++)
         if (take_blob_file(in, folder, i, e) < 0) {
             forget_volume(in, 0);

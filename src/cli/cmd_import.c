@@ -81,25 +81,20 @@ static void print_result(const char *path, const struct import_result *r, bool i
 }
 
 /* The status: that of the last file, since volumes may come in any order. */
-static int take_all(const struct import_options *o, char **paths, int count)
+static int take_all(const struct import_options *wanted, char **paths, int count)
 {
     int status = 0;
-    bool was_whole = false;
+    struct import_options o = *wanted;
     for (int i = 0; i < count; i++) {
         struct error e = {0};
         struct import_result r;
-        if (o->is_pruning && was_whole) {
-            error_set(&e, ERR_USAGE, "%s: --prune takes one bundle, and that was whole before",
-                      paths[i]);
+        if (import_take(&o, paths[i], &r, &e) < 0)
             return arguments_fail(&e);
-        }
-        if (import_take(o, paths[i], &r, &e) < 0)
-            return arguments_fail(&e);
-        was_whole = r.is_whole;
         status = r.is_whole ? 0 : STATUS_MORE_TO_COME;
-        if (r.is_whole)
-            print_result(paths[i], &r, o->is_dry_run);
-        else
+        if (r.is_whole) {
+            print_result(paths[i], &r, o.is_dry_run);
+            o.whole = r.id;
+        } else
             printf("%s: taken; still missing: volumes %s\n", paths[i], r.missing);
     }
     return status;

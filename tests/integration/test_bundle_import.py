@@ -255,6 +255,14 @@ def test_volumes_come_in_any_order_and_in_one_go(volumes, open_side, closed):
     assert list(closed.glob("import/*")) == []
 
 
+def test_volumes_that_came_before_may_come_again_in_any_place(volumes, open_side, closed, tmp_path):
+    """Whoever repeats the command for all of them gets the end of it, wherever it was interrupted."""
+    take(closed, *volumes[1:], status=75)
+    said = take(closed, *volumes, verify=tmp_path / "site.pub")
+    assert "missing" not in said and said.count("0 were new") == len(volumes) - 1
+    assert content(closed) == set(open_side.everything() | bundles.all_of(open_side.large)) and not list(closed.glob("import/*"))
+
+
 def test_volumes_come_one_by_one_and_the_missing_are_told(volumes, open_side, closed):
     for path in volumes[:0:-1]:
         left = ", ".join(str(n) for n in range(1, int(path.suffix[1:])))
@@ -394,3 +402,18 @@ def test_a_mirror_killed_while_it_admits_serves_all_or_nothing_and_the_import_go
     finally:
         mirror.kill()
     assert content(closed) == set(open_side.everything()) and not list(closed.glob("import/*"))
+
+
+def test_volumes_whose_imports_are_killed_end_as_undisturbed_ones(volumes, open_side, closed):
+    """In any order; what was marked as taken in is not asked for again."""
+    dice = random.Random(SEED)
+    for _ in range(15):
+        process = subprocess.Popen([binary(), "import", "--data", closed, *dice.sample(volumes[1:], 2)], stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL, env=clean_environment())
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(dice.uniform(0.002, 0.1))
+        process.kill()
+        process.wait()
+        assert content(closed) == set()
+    command("import", "--data", closed, *volumes)
+    assert content(closed) == set(open_side.everything() | bundles.all_of(open_side.large)) and not list(closed.glob("import/*"))
