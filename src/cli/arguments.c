@@ -47,7 +47,8 @@ static int unknown(const char *word, const struct argument *all, size_t count, s
     const char *names[TABLE_MAX + 1] = {0};
     for (size_t i = 0; i < count; i++)
         names[i] = all[i].name;
-    const char *nearest = str_nearest(word, names);
+    autofree char *name = slice_dup((struct slice){word, strcspn(word, "=")});
+    const char *nearest = str_nearest(name, names);
     return error_set(e, ERR_USAGE, "unknown option %.80s%s%s", word,
                      nearest ? "; the nearest is " : "", nearest ? nearest : "");
 }

@@ -29,9 +29,11 @@ void show_duration(struct str *out, int64_t ms)
         int64_t ms;
         const char *name;
     } units[] = {{86400000, "d"}, {3600000, "h"}, {60000, "m"}, {1000, "s"}, {1, "ms"}};
-    unsigned i = ms == 0 ? 3 : 0;
+    unsigned i = ms <= 0 ? 3 : 0;
     while (i < 4 && ms > 0 && ms < units[i].ms)
         i++;
+    if (ms < 0)
+        ms = 0; /* a clock was set back */
     str_format(out, "%" PRId64 "%s", ms / units[i].ms, units[i].name);
     int64_t rest = ms % units[i].ms;
     if (i < 3 && rest >= units[i + 1].ms)

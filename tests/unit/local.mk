@@ -9,6 +9,7 @@ include $(srcdir)/tests/unit/mirror.mk
 include $(srcdir)/tests/unit/serve.mk
 include $(srcdir)/tests/unit/bundle.mk
 include $(srcdir)/tests/unit/app.mk
+include $(srcdir)/tests/unit/cli.mk
 
 if HAS_CMOCKA
 check_PROGRAMS += $(unit_tests)
