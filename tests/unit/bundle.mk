@@ -8,3 +8,5 @@ unit_tests += test_import
 test_import_SOURCES = tests/unit/test_import.c
 unit_tests += test_platform
 test_platform_SOURCES = tests/unit/test_platform.c
+unit_tests += test_contents
+test_contents_SOURCES = tests/unit/test_contents.c

@@ -10,3 +10,5 @@ unit_tests += test_head
 test_head_SOURCES = tests/unit/test_head.c
 unit_tests += test_redirect
 test_redirect_SOURCES = tests/unit/test_redirect.c
+unit_tests += test_proxy
+test_proxy_SOURCES = tests/unit/test_proxy.c

@@ -96,13 +96,14 @@ static void long_keys_are_cut_in_paths(void **state)
 
 static void a_text_that_is_no_json_is_survived(void **state)
 {
-    static const char *const texts[] = {"",        "{",   "{\"", "{\"a", "{\"a\"",
-                                        "{\"a\":", "[1,", "[\\", "{]}[", "{\"a\\"};
+    static const char *const texts[] = {
+        "", "{", "{\"", "{\"a", "{\"a\"", "{\"a\":", "[1,", "[\\", "{]}[", "{\"a\\", "{a:1}"};
     (void)state;
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         autojsonlines struct json_lines *l = json_lines_new(texts[i], strlen(texts[i]));
         assert_int_equal(json_lines_at(l, 0), 1);
     }
+    json_lines_free(NULL);
 }
 
 int main(void)

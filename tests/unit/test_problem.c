@@ -38,6 +38,16 @@ static void an_error_prints_as_the_spec_wants_it(void **state)
         "{\"errors\":[{\"code\":\"BLOB_UNKNOWN\",\"message\":\"no blob \\\"x\\\"\"}]}");
 }
 
+static void who_has_no_room_for_the_code_gets_the_message(void **state)
+{
+    static const char body[] = "{\"errors\":[{\"code\":\"DENIED\",\"message\":\"no\"}]}";
+    char code[1] = "x", message[8];
+    (void)state;
+    assert_true(problem_read(body, sizeof body - 1, code, 0, message, sizeof message));
+    assert_string_equal(message, "no");
+    assert_int_equal(code[0], 'x');
+}
+
 static void printing_appends(void **state)
 {
     (void)state;
@@ -149,6 +159,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_error_prints_as_the_spec_wants_it),
         cmocka_unit_test(printing_appends),
+        cmocka_unit_test(who_has_no_room_for_the_code_gets_the_message),
         cmocka_unit_test(every_kind_prints_what_can_be_read_back),
         cmocka_unit_test(the_first_error_of_a_body_is_read),
         cmocka_unit_test(code_or_message_may_be_missing),

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -62,6 +63,17 @@ static void components_called_manifests_blobs_and_tags_belong_to_the_name(void *
     r = parsed("/v2/a/referrers/blobs/sha256:" HEX);
     assert_int_equal(r.kind, ROUTE_BLOB);
     assert_string_equal(r.name, "a/referrers");
+}
+
+static void what_stands_before_v2_and_is_longer_than_a_host_is_nothing_here(void **state)
+{
+    char target[400];
+    struct route r;
+    struct error e = {0};
+    (void)state;
+    snprintf(target, sizeof target, "/%0256d/v2/a/tags/list", 0);
+    assert_int_equal(route_parse(slice_of(target), &r, &e), 0);
+    assert_int_equal(r.kind, ROUTE_UNKNOWN);
 }
 
 static void what_stands_before_v2_is_kept(void **state)
@@ -140,6 +152,7 @@ int main(void)
         cmocka_unit_test(a_manifest_by_tag_and_by_digest_is_taken_apart),
         cmocka_unit_test(components_called_manifests_blobs_and_tags_belong_to_the_name),
         cmocka_unit_test(what_stands_before_v2_is_kept),
+        cmocka_unit_test(what_stands_before_v2_and_is_longer_than_a_host_is_nothing_here),
         cmocka_unit_test(a_command_is_one_word_after_control),
         cmocka_unit_test(the_status_is_under_api),
         cmocka_unit_test(names_that_break_the_grammar_are_refused),
