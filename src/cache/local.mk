@@ -4,6 +4,7 @@ tranship_sources += src/cache/hashing.c src/cache/hashing.h
 tranship_sources += src/cache/index.c src/cache/index.h src/cache/index_inside.h src/cache/index_open.c
 tranship_sources += src/cache/images.c src/cache/images.h
 tranship_sources += src/cache/keep.c src/cache/keep.h
+tranship_sources += src/cache/removal.c src/cache/removal.h
 tranship_sources += src/cache/ledger.c src/cache/ledger.h src/cache/ledger_settle.c
 tranship_sources += src/cache/agree.c src/cache/agree.h src/cache/pile.c src/cache/pile.h
 tranship_sources += src/cache/segments.c src/cache/segments.h

@@ -14,6 +14,8 @@
 #include "base/log.h"
 #include "cache/index.h"
 #include "cache/store.h"
+#include "cli/arguments.h"
+#include "cli/show.h"
 #include "fetch/local.h"
 #include "oci/problem.h"
 #include "oci/reference.h"
@@ -24,20 +26,7 @@ enum {
     LOOK_MS = 50
 };
 
-int keeping_request(char **names, int count, struct str *out, struct error *e)
-{
-    struct reference ignored;
-    json_write_open(out, "images", '[');
-    for (int i = 0; i < count; i++) {
-        if (reference_parse(slice_of(names[i]), &ignored, e) < 0) {
-            e->kind = ERR_USAGE; /* the command line's mistake */
-            return -1;
-        }
-        json_write_text(out, NULL, names[i]);
-    }
-    json_write_close(out, ']');
-    return 0;
-}
+/* --- who does it ------------------------------------------------------------------------------ */
 
 int keeping_ask(const char *data, const char *verb, const char *request, struct str *out,
                 struct error *e)
@@ -104,4 +93,61 @@ struct json_t *keeping_do(const struct config *c, const char *verb, keep_work wo
             return NULL; /* busy, as the store said */
         nanosleep(&moment, NULL);
     }
+}
+
+/* --- a command that takes images -------------------------------------------------------------- */
+
+static int add_names(char **names, int count, struct str *request, struct error *e)
+{
+    struct reference ignored;
+    json_write_open(request, NULL, '{');
+    json_write_open(request, "images", '[');
+    for (int i = 0; i < count; i++) {
+        if (reference_parse(slice_of(names[i]), &ignored, e) < 0) {
+            e->kind = ERR_USAGE; /* the command line's mistake */
+            return -1;
+        }
+        json_write_text(request, NULL, names[i]);
+    }
+    json_write_close(request, ']');
+    json_write_close(request, '}');
+    return 0;
+}
+
+static int run(const struct keeping_verb *v, const struct config *c, const struct str *request,
+               bool is_json, struct error *e)
+{
+    autostr struct str out = {0};
+    autojson struct json_t *report = keeping_do(c, v->name, v->work, request, e);
+    if (!report)
+        return -1;
+    const struct json_t *images = json_get_array(report, "images");
+    if (is_json)
+        show_document(report, &out);
+    else
+        for (size_t i = 0; i < json_count(images); i++)
+            v->add_line(json_item(images, i), &out);
+    return show_print(&out, e);
+}
+
+int keeping_command(const struct keeping_verb *v, int argc, char **argv)
+{
+    struct error e = {0};
+    struct config c;
+    bool is_json = false;
+    autostr struct str request = {0};
+    const struct argument table[] = {{"--json", NULL, "as JSON, for programs", NULL, &is_json}};
+    struct arguments a = {.usage = v->usage, .table = table, .count = 1};
+    int rest = arguments_read(&a, argc, argv, &e);
+    if (rest == -2)
+        return 0;
+    if (rest == 0)
+        rest = error_set(&e, ERR_USAGE, "%s takes at least one IMAGE", v->name);
+    if (rest < 0 || add_names(argv, rest, &request, &e) < 0)
+        return arguments_fail(&e);
+    if (arguments_config(&a, &c) < 0)
+        return 2;
+    int result = run(v, &c, &request, is_json, &e);
+    config_fini(&c);
+    return result < 0 ? arguments_fail(&e) : 0;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What the commands share that change or tell what is held, whether a server runs on the data
- * folder or not. */
+ * What the commands share that change what is held, whether a server runs on the data folder or
+ * not. */
 #ifndef CLI_KEEPING_H
 #define CLI_KEEPING_H
 
@@ -9,10 +9,6 @@
 struct config;
 struct error;
 struct json_t;
-
-/* A request that names these images, and perhaps says more later. ERR_USAGE for a malformed name.
- */
-int keeping_request(char **names, int count, struct str *out, struct error *e);
 
 /* By the server that runs on the data folder (POST /control/<verb>), else here, with the folder
  * held for as long, within the limits that are configured. The report is the caller's: json_free.
@@ -24,5 +20,13 @@ struct json_t *keeping_do(const struct config *c, const char *verb, keep_work wo
  * what it said. */
 int keeping_ask(const char *data, const char *verb, const char *request, struct str *out,
                 struct error *e);
+
+/* A command that takes images, and does one thing with all of them. */
+struct keeping_verb {
+    const char *name, *usage;
+    keep_work work;
+    void (*add_line)(const struct json_t *image, struct str *out); /* of the report's "images" */
+};
+int keeping_command(const struct keeping_verb *v, int argc, char **argv); /* the exit status */
 
 #endif

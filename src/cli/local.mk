@@ -10,6 +10,7 @@ cli_sources += src/cli/cmd_list.c
 cli_sources += src/cli/cmd_pin.c
 cli_sources += src/cli/cmd_pull.c
 cli_sources += src/cli/cmd_receipt.c
+cli_sources += src/cli/cmd_remove.c
 cli_sources += src/cli/cmd_serve.c
 cli_sources += src/cli/cmd_status.c
 cli_sources += src/cli/cmd_verify.c

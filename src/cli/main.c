@@ -16,6 +16,7 @@ static const struct command {
     {"list", cmd_list, "tells which images are held"},
     {"pin", cmd_pin, "keeps images from being evicted"},
     {"unpin", cmd_unpin, "takes a pin back"},
+    {"remove", cmd_remove, "forgets a tag, an image or a blob"},
     {"evict", cmd_evict, "frees space now"},
     {"export", cmd_export, "writes images into a bundle for another site"},
     {"import", cmd_import, "takes a bundle, or another tool's archive, in"},

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/json_write.h"
 #include "base/str.h"
+#include "cache/removal.h"
 #include "cache/verify.h"
 #include "mirror/mirror.h"
 #include "mirror/work.h"
@@ -98,9 +99,10 @@ static const struct verb {
     enum MHD_Result (*handle)(struct request *r);
     keep_work work; /* or what the ledger does with the body */
 } verbs[] = {
-    {"agree", NULL, verify_agree}, {"evict", evict, NULL},           {"fetch", collect_fetch, NULL},
-    {"import", import, NULL},      {"pin", NULL, keep_pin},          {"recheck", recheck, NULL},
-    {"reload", reload, NULL},      {"settle", collect_settle, NULL}, {"unpin", NULL, keep_unpin},
+    {"agree", NULL, verify_agree}, {"evict", evict, NULL},         {"fetch", collect_fetch, NULL},
+    {"import", import, NULL},      {"pin", NULL, keep_pin},        {"recheck", recheck, NULL},
+    {"reload", reload, NULL},      {"remove", NULL, removal_work}, {"settle", collect_settle, NULL},
+    {"unpin", NULL, keep_unpin},
 };
 
 static const struct verb *find(const char *name)

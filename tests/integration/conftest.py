@@ -9,6 +9,7 @@ import images
 import parts
 from fake_registry import FakeRegistry
 from harness import Tranship, binary
+from places import Place
 
 
 def pytest_configure(config):
@@ -99,6 +100,12 @@ def start(tmp_path, fake):
 @pytest.fixture
 def tranship(start):
     return start()
+
+
+@pytest.fixture(params=["running", "stopped"])
+def place(request, start, tmp_path):
+    """A data folder for commands, once beside a running server and once without."""
+    return Place(start, tmp_path / "data", request.param == "running")
 
 
 @pytest.fixture

@@ -13,49 +13,7 @@ import images
 import pytest
 from bundles import command, multi, pull, refused
 from harness import at_once, binary, clean_environment, wait_until
-
-MB = 1000 * 1000
-
-
-class Place:
-    """A data folder with a server on it, or with one that has stopped, when a command comes."""
-
-    def __init__(self, start, data, is_running):
-        self.start, self.data, self.is_running, self.server = start, data, is_running, None
-
-    def serve(self, **options):
-        """A server on the folder, this one's if it runs."""
-        if not self.server or self.server.process.returncode is not None:
-            self.server = self.start(data=self.data, **options)
-        return self.server
-
-    def settle(self):
-        """As it is to be for a command."""
-        if not self.is_running and self.server and self.server.process.returncode is None:
-            self.server.stop()
-
-    def do(self, verb, *words, **more):
-        self.settle()
-        return command(verb, "--data", self.data, *words, **more)
-
-    def json(self, verb, *words):
-        return json.loads(self.do(verb, "--json", *words))
-
-    def refused(self, verb, *words, **more):
-        self.settle()
-        return refused(verb, "--data", self.data, *words, **more)
-
-    def listed(self, *words):
-        return {one["image"]: one for one in self.json("list", *words)["images"]}
-
-
-@pytest.fixture(params=["running", "stopped"])
-def place(request, start, tmp_path):
-    return Place(start, tmp_path / "data", request.param == "running")
-
-
-def made(seed, size=50_000):
-    return images.image([images.random_bytes(size, seed)])
+from places import MB, Place, made, pull_through
 
 
 # --- list -------------------------------------------------------------------------------------------------------------
@@ -232,13 +190,6 @@ def test_a_pinned_image_stays_however_small_the_budget(fake, place):
         pull_through(server, f"a/{i}", image)
     wait_until(lambda: not server.holds(others[0].layer), what="eviction")
     assert {pinned.digest, *pinned.blobs} <= server.held()
-
-
-def pull_through(server, name, image):
-    """Right bytes, whether or not they stay."""
-    assert server.manifest(name, "v1").body == image.manifest
-    for digest, data in image.blobs.items():
-        assert server.blob(name, digest).body == data
 
 
 def test_two_commands_at_once_both_do_what_they_say(fake, place):
