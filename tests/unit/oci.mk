@@ -12,3 +12,5 @@ unit_tests += test_problem
 test_problem_SOURCES = tests/unit/test_problem.c
 unit_tests += test_signature
 test_signature_SOURCES = tests/unit/test_signature.c
+unit_tests += test_tag_pattern
+test_tag_pattern_SOURCES = tests/unit/test_tag_pattern.c
