@@ -8,7 +8,7 @@ import re
 import sys
 
 RANKS = {"base": 0, "oci": 1, "cache": 2, "upstream": 2, "fetch": 3, "mirror": 4, "serve": 5, "bundle": 5, "app": 6, "cli": 7}
-OWNERS = {"sqlite3.h": "cache", "curl/": "fetch", "microhttpd.h": "serve", "gnutls/": "serve", "crypt.h": "serve", "jansson.h": "base", "openssl/": "oci", "archive.h": "bundle", "archive_entry.h": "bundle"}
+OWNERS = {"sqlite3.h": "cache", "curl/": "fetch", "microhttpd.h": "serve", "gnutls/": "serve", "crypt.h": "serve", "jansson.h": "base", "yaml.h": "base", "openssl/": "oci", "archive.h": "bundle", "archive_entry.h": "bundle"}
 
 
 def complaints(folder, quote, target):

@@ -29,4 +29,6 @@ tranship_sources += \
     src/base/str.c \
     src/base/str.h \
     src/base/thread.c \
-    src/base/thread.h
+    src/base/thread.h \
+    src/base/yaml_tree.c \
+    src/base/yaml_tree.h
