@@ -10,3 +10,5 @@ unit_tests += test_platform
 test_platform_SOURCES = tests/unit/test_platform.c
 unit_tests += test_contents
 test_contents_SOURCES = tests/unit/test_contents.c
+unit_tests += test_list
+test_list_SOURCES = tests/unit/test_list.c
