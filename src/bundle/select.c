@@ -377,11 +377,6 @@ static int add_image(struct walk *w, const struct reference *name, struct error 
     struct error why = {0};
     w->at = *name;
     int got = look_up(w, &d, &why, e);
-    if (got == 0 && w->options->bring && !w->options->is_all) {
-        if (w->options->bring(name, w->options->cls, e) < 0)
-            return -1;
-        got = look_up(w, &d, &why, e);
-    }
     if (got == 0)
         return leave_out(w, &why, e);
     if (got < 0 || add_manifest(w, &d, 0, e) < 0)

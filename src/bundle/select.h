@@ -23,9 +23,6 @@ struct select_options {
     const char *const *platforms; /* "linux/amd64", NULL-ended; NULL: all that are held whole */
     bool has_referrers;
     const struct receipt *since; /* or NULL */
-    /* Makes an image whole that is not: 0, or -1 if that failed. NULL: what is not held is refused.
-     */
-    int (*bring)(const struct reference *image, void *cls, struct error *e);
     /* What was left out and why, one line each, or NULL. */
     void (*note)(const char *line, void *cls);
     void *cls;

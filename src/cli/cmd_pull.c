@@ -11,6 +11,7 @@
 #include "base/json_write.h"
 #include "base/str.h"
 #include "bundle/bring.h"
+#include "bundle/list.h"
 #include "bundle/platform.h"
 #include "cli/arguments.h"
 #include "cli/cli.h"
@@ -18,8 +19,8 @@
 #include "cli/show.h"
 
 struct wanted {
-    const char *platform;
-    bool is_pinned, keeps_going, lacks_referrers, is_json;
+    const char *platform, *from;
+    bool is_pinned, keeps_going, lacks_referrers, is_json, takes_all_tags;
 };
 
 /* --- what came -------------------------------------------------------------------------------- */
@@ -111,10 +112,12 @@ static void add_json(const struct bring_image *images, size_t count, bool is_pin
 
 /* --- the command ------------------------------------------------------------------------------ */
 
-static int pull(const struct config *c, const struct wanted *w, struct bring_image *images,
-                size_t count, struct error *e)
+static int pull(const struct config *c, const struct wanted *w, const struct list *l,
+                struct error *e)
 {
     autostr struct str out = {0};
+    autofree struct bring_image *images = NULL;
+    size_t count = 0;
     autoplatforms struct platforms platforms = {0};
     if (platforms_read(w->platform ? w->platform : platform_here(), &platforms, e) < 0)
         return -1;
@@ -122,8 +125,9 @@ static int pull(const struct config *c, const struct wanted *w, struct bring_ima
                               .platforms = platforms_list(&platforms),
                               .has_referrers = !w->lacks_referrers,
                               .is_pinned = w->is_pinned,
-                              .keeps_going = w->keeps_going};
-    if (pulling_run(&p, images, count, e) < 0)
+                              .keeps_going = w->keeps_going,
+                              .takes_all_tags = w->takes_all_tags};
+    if (pulling_run(&p, l, &images, &count, e) < 0)
         return -1;
     if (w->is_json)
         add_json(images, count, w->is_pinned, &out);
@@ -141,20 +145,14 @@ static int run(const struct arguments *a, const struct wanted *w, char **names, 
 {
     struct error e = {0};
     struct config c;
-    autofree struct bring_image *images = alloc_array(count + 1, sizeof *images);
-    memset(images, 0, (count + 1) * sizeof *images);
-    if (count == 0)
-        error_set(&e, ERR_USAGE, "pull takes at least one IMAGE");
-    for (size_t k = 0; k < count && e.kind == ERR_NONE; k++)
-        if (reference_parse(slice_of(names[k]), &images[k].name, &e) < 0) {
-            error_prefix(&e, "%s", names[k]);
-            e.kind = ERR_USAGE; /* the command line's mistake */
-        }
-    if (e.kind != ERR_NONE)
+    autolist struct list images = {0};
+    if (count == 0 && !w->from)
+        error_set(&e, ERR_USAGE, "pull takes at least one IMAGE, or --from FILE");
+    if (e.kind != ERR_NONE || pulling_read(names, count, w->from, &images, &e) < 0)
         return arguments_fail(&e);
     if (arguments_config(a, &c) < 0)
         return 2;
-    int result = pull(&c, w, images, count, &e);
+    int result = pull(&c, w, &images, &e);
     config_fini(&c);
     return result < 0 ? arguments_fail(&e) : result;
 }
@@ -164,6 +162,10 @@ int cmd_pull(int argc, char **argv)
     struct error e = {0};
     struct wanted w = {0};
     const struct argument table[] = {
+        {"--from", "FILE", "a list, a compose file, Kubernetes manifests; - is standard input",
+         &w.from, NULL},
+        {"--all-tags", NULL, "every tag that a pattern matches, not only the newest", NULL,
+         &w.takes_all_tags},
         {"--platform", "LIST", "linux/amd64,linux/arm64; this machine's by default; all",
          &w.platform, NULL},
         {"--pin", NULL, "never evict them", NULL, &w.is_pinned},
@@ -174,7 +176,8 @@ int cmd_pull(int argc, char **argv)
         {"--json", NULL, "as JSON, for programs", NULL, &w.is_json},
     };
     struct arguments a = {
-        .usage = "pull IMAGE…\n\nFetches images into the data folder ahead of their use, beside a "
+        .usage = "pull IMAGE… | --from FILE\n\nFetches images into the data folder ahead of their "
+                 "use, beside a "
                  "running server or without one,\nand tells what came and what was there.",
         .table = table,
         .count = sizeof table / sizeof *table};

@@ -6,16 +6,23 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "app/app.h"
 #include "app/config.h"
 #include "app/mistakes.h"
+#include "base/alloc.h"
+#include "base/auto.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/str.h"
 #include "bundle/bring.h"
+#include "bundle/digests.h"
+#include "bundle/list.h"
+#include "bundle/tags.h"
 #include "cli/progress.h"
 #include "cli/show.h"
 
@@ -27,7 +34,6 @@ enum {
 };
 
 struct screen {
-    bool is_terminal;
     unsigned drawn; /* lines below which the cursor stands */
 };
 
@@ -112,35 +118,166 @@ static void tell_image(const struct bring_image *i, void *cls)
     tell(str_text(&line), cls);
 }
 
+/* --- what is named ---------------------------------------------------------------------------- */
+
+static int read_all(FILE *f, const char *name, struct str *out, struct error *e)
+{
+    char some[65536];
+    size_t n;
+    while ((n = fread(some, 1, sizeof some, f)) > 0) {
+        str_add_bytes(out, some, n);
+        if (out->length > LIST_MAX_BYTES)
+            return error_set(e, ERR_CORRUPT, "%s is larger than %u bytes", name, LIST_MAX_BYTES);
+    }
+    return ferror(f) ? error_errno(e, "read %s", name) : 0;
+}
+
+static const char *environment(const char *name)
+{
+    return getenv(name);
+}
+
+static int read_file(const char *from, struct list *out, struct error *e)
+{
+    autostr struct str bytes = {0};
+    bool is_stdin = strcmp(from, "-") == 0;
+    const char *name = is_stdin ? "standard input" : from;
+    FILE *f = is_stdin ? stdin : fopen(from, "re");
+    if (!f)
+        return error_errno(e, "open %s", name);
+    int result = read_all(f, name, &bytes, e);
+    if (!is_stdin)
+        fclose(f);
+    if (result < 0)
+        return -1;
+    return list_read(out, name, (struct slice){str_text(&bytes), bytes.length}, environment, e);
+}
+
+int pulling_read(char **names, size_t count, const char *from, struct list *out, struct error *e)
+{
+    for (size_t i = 0; i < count; i++)
+        if (list_add(out, slice_of(names[i]), e) < 0) {
+            e->kind = ERR_USAGE;
+            return -1;
+        }
+    return from ? read_file(from, out, e) : 0;
+}
+
 /* --- by whom ---------------------------------------------------------------------------------- */
 
-static int run_lent(void *cls, struct error *e)
+/* What is asked of whoever runs on the folder. */
+struct session {
+    const struct pulling *pulling;
+    const struct list *list;
+    struct bring_options options;
+    struct bring_image *images;
+    size_t count;
+    struct digests named; /* so that each is asked for once */
+    struct bring *bring;  /* NULL: the patterns are not resolved yet */
+};
+
+static struct bring_image *add_image(struct session *s, const struct reference *name)
 {
-    int got = bring_run(cls, e);
+    struct digest hash;
+    autostr struct str text = {0};
+    add_name(name, &text);
+    digest_of(DIGEST_SHA256, str_text(&text), text.length, &hash);
+    if (!digests_add(&s->named, &hash, NULL))
+        return NULL;
+    if ((s->count & (s->count - 1)) == 0)
+        s->images = alloc_grow(s->images, s->count ? s->count * 2 : 1, sizeof *s->images);
+    s->images[s->count] = (struct bring_image){.name = *name};
+    return &s->images[s->count++];
+}
+
+static void add_tags(struct session *s, const struct list_item *item, const struct tags *found)
+{
+    bool takes_all = item->takes_all || s->pulling->takes_all_tags;
+    struct reference name = item->name;
+    autostr struct str line = {0};
+    add_name(&name, &line);
+    str_format(&line, ":%s is", item->pattern);
+    for (size_t i = 0; i < (takes_all ? found->count : 1); i++) {
+        slice_copy(slice_of(found->names[i]), name.tag, sizeof name.tag);
+        add_image(s, &name);
+        str_format(&line, " %s", name.tag);
+    }
+    str_format(&line, " (%zu of %zu tags match)", found->count, found->looked_at);
+    tell(str_text(&line), s->options.cls);
+}
+
+/* 0, 1 (no mirror), -1 */
+static int resolve(struct session *s, struct error *e)
+{
+    for (size_t i = 0; i < s->list->count; i++) {
+        const struct list_item *item = &s->list->items[i];
+        autotags struct tags found = {0};
+        int got = item->pattern ? tags_find(s->pulling->config->data, item, &found, e) : 0;
+        if (got < 0 && item->place)
+            error_prefix(e, "%s", item->place);
+        if (got == 1 || (got < 0 && !s->pulling->keeps_going))
+            return got;
+        if (got == 0 && item->pattern) {
+            add_tags(s, item, &found);
+            continue;
+        }
+        struct bring_image *added = add_image(s, &item->name);
+        if (got < 0 && added) {
+            added->error = *e;
+            tell(e->text, s->options.cls);
+        }
+    }
+    return 0;
+}
+
+static void forget_images(struct session *s)
+{
+    free(s->images);
+    s->images = NULL;
+    s->count = 0;
+    digests_fini(&s->named);
+}
+
+static int attend(void *cls, struct error *e)
+{
+    struct session *s = cls;
+    if (!s->bring) {
+        forget_images(s);
+        int got = resolve(s, e);
+        if (got != 0)
+            return got;
+        s->bring = bring_new(&s->options, s->images, s->count);
+    }
+    return bring_run(s->bring, e);
+}
+
+static int attend_lent(void *cls, struct error *e)
+{
+    int got = attend(cls, e);
     return got == 1 ? error_set(e, ERR_IO, "no socket can be made in the data folder") : got;
 }
 
-static int lend(const struct config *c, struct bring *b, struct error *e)
+static int lend(struct session *s, struct error *e)
 {
     struct mistakes m = {0};
     error_set(e, ERR_USAGE, "the configuration has mistakes");
-    int result = app_lend(c, run_lent, b, &m, e);
+    int result = app_lend(s->pulling->config, attend_lent, s, &m, e);
     mistakes_print(&m, stderr, "tranship: ");
     mistakes_fini(&m);
     return result;
 }
 
-static int run(const struct config *c, struct bring *b, struct error *e)
+static int run(struct session *s, struct error *e)
 {
     int64_t served_ms = clock_mono_ms();
     for (;;) {
         int64_t began_ms = clock_mono_ms();
-        int got = bring_run(b, e);
+        int got = attend(s, e);
         if (got < 1)
             return got;
         if (clock_mono_ms() - began_ms > BUSY_EVERY_MS)
             served_ms = clock_mono_ms();
-        if (lend(c, b, e) == 0)
+        if (lend(s, e) == 0)
             return 0;
         if (e->kind != ERR_BUSY || is_stopped || clock_mono_ms() - served_ms > BUSY_WITHIN_MS)
             return -1;
@@ -148,24 +285,35 @@ static int run(const struct config *c, struct bring *b, struct error *e)
     }
 }
 
-int pulling_run(const struct pulling *p, struct bring_image *images, size_t count, struct error *e)
+int pulling_run(const struct pulling *p, const struct list *l, struct bring_image **images,
+                size_t *count, struct error *e)
 {
-    struct screen screen = {.is_terminal = isatty(STDERR_FILENO)};
-    const struct bring_options o = {.data = p->config->data,
+    struct screen screen = {0};
+    bool is_terminal = isatty(STDERR_FILENO);
+    struct session s = {.pulling = p,
+                        .list = l,
+                        .options = {.data = p->config->data,
                                     .platforms = p->platforms,
                                     .has_referrers = p->has_referrers,
                                     .is_pinned = p->is_pinned,
                                     .keeps_going = p->keeps_going,
                                     .is_stopped = &is_stopped,
                                     .note = tell,
-                                    .blob_came = screen.is_terminal ? NULL : tell_blob,
+                                    .blob_came = is_terminal ? NULL : tell_blob,
                                     .image_ended = tell_image,
-                                    .look = screen.is_terminal ? draw : NULL,
-                                    .cls = &screen};
+                                    .look = is_terminal ? draw : NULL,
+                                    .cls = &screen}};
     take_signals();
-    struct bring *b = bring_new(&o, images, count);
-    int result = run(p->config, b, e);
+    int result = run(&s, e);
     clear(&screen);
-    bring_free(b);
+    if (s.bring)
+        bring_free(s.bring);
+    digests_fini(&s.named);
+    if (result == 0) {
+        *images = s.images;
+        *count = s.count;
+    } else {
+        free(s.images);
+    }
     return result;
 }

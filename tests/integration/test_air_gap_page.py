@@ -21,14 +21,13 @@ def commands():
 
 
 def test_the_page_takes_images_through_the_door(fake, start, tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps({"registries": {"docker.io": {"origin": fake.url}, "ghcr.io": {"origin": fake.url}}}))
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"registries": {"docker.io": {"origin": fake.url}, "ghcr.io": {"origin": fake.url}}}))
     side = {"open": tmp_path / "open", "closed": tmp_path / "closed"}
     alpine = fake.add("library/alpine", bundles.multi("alpine"), "3.20")
+    fake.add("library/alpine", bundles.multi("older"), "3.9", "latest")
     app = fake.add("owner/app", images.image([b"app"]), "1.4")
-    mirror = start(data=side["open"], upstream=[], config=tmp_path / "config.json")
-    for name, tag, image in (("library/alpine", "3.20", alpine), ("ghcr.io/owner/app", "1.4", app)):
-        bundles.pull(mirror, name, tag, image)
-        mirror.wait_hit(f"/v2/{name}/manifests/{tag}")
+    signature = fake.add("owner/app", images.image([b"signed"]), app.digest.replace(":", "-") + ".sig")
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/tranship").symlink_to(binary())
     path = f"{tmp_path}/bin:{os.environ['PATH']}"
@@ -39,9 +38,10 @@ def test_the_page_takes_images_through_the_door(fake, start, tmp_path):
             served = start(data=side[which], upstream="http://127.0.0.1:1", mode="offline")
             assert served.manifest("library/alpine", "3.20").body == alpine.manifest
             assert served.manifest("ghcr.io/owner/app", "1.4").body == app.manifest
+            assert served.manifest("ghcr.io/owner/app", app.digest.replace(":", "-") + ".sig").body == signature.manifest
             continue
         done = subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
-                              env=clean_environment(PATH=path))
+                              env=clean_environment(PATH=path, TRANSHIP_CONFIG=str(config)))
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
     assert served and json.loads((tmp_path / "closed.receipt").read_text())["blobs"]
     assert bundles.blobs_in(tmp_path / "delta.tar") == set()

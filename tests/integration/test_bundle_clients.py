@@ -43,7 +43,7 @@ class Sides:
         origin.stop()
         self.bundle = folder / "hello.tar"
         command("keygen", "-o", folder / "site")
-        command("export", "--data", folder / "open", "-o", self.bundle, "--sign", folder / "site", "hello:1.0")
+        command("export", "--no-pull", "--data", folder / "open", "-o", self.bundle, "--sign", folder / "site", "hello:1.0")
         command("import", "--data", folder / "closed", "--verify", folder / "site.pub", self.bundle)
         self.closed = Tranship(folder / "closed", NOWHERE, {"mode": "offline"}).ready()
         self.url = f"http://127.0.0.1:{self.closed.port}"

@@ -36,7 +36,7 @@ def open_side(fake, start, tmp_path):
 
 
 def export(side, to, *words, **more):
-    return command("export", "--data", side.data, "-o", to, *words, **more)
+    return command("export", "--no-pull", "--data", side.data, "-o", to, *words, **more)
 
 
 def test_a_bundle_holds_the_image_every_platform_and_what_refers_to_it(open_side, tmp_path):
@@ -75,7 +75,7 @@ def test_a_platform_is_taken_alone_and_the_index_stays_as_it_was(open_side, tmp_
 
 
 def test_a_platform_that_is_not_held_is_refused(open_side, tmp_path):
-    assert "linux/s390x" in refused("export", "--data", open_side.data, "-o", tmp_path / "b.tar", "--platform",
+    assert "linux/s390x" in refused("export", "--no-pull", "--data", open_side.data, "-o", tmp_path / "b.tar", "--platform",
                                     "linux/s390x", "multi:1.0")
     assert not (tmp_path / "b.tar").exists() and not (tmp_path / "b.tar.part").exists()
 
@@ -102,13 +102,13 @@ def test_all_takes_what_was_pulled_by_digest_alone_too(fake, start, tmp_path):
 
 
 def test_an_image_that_is_not_held_is_refused_and_names_itself(open_side, tmp_path):
-    assert "docker.io/library/other:latest" in refused("export", "--data", open_side.data, "-o", tmp_path / "b.tar", "other")
+    assert "docker.io/library/other:latest" in refused("export", "--no-pull", "--data", open_side.data, "-o", tmp_path / "b.tar", "other")
     assert list(tmp_path.glob("b.tar*")) == []
 
 
 def test_an_image_that_lacks_a_layer_is_refused_and_all_leaves_it_out(open_side, tmp_path):
     open_side.blob_path(open_side.plain.layer).unlink()
-    assert "1 of 2 blobs" in refused("export", "--data", open_side.data, "-o", tmp_path / "b.tar", "plain:2")
+    assert "1 of 2 blobs" in refused("export", "--no-pull", "--data", open_side.data, "-o", tmp_path / "b.tar", "plain:2")
     assert "1 images" in export(open_side, tmp_path / "b.tar", "--all")
     assert open_side.plain.digest not in bundles.blobs_in(tmp_path / "b.tar")
 
@@ -116,7 +116,7 @@ def test_an_image_that_lacks_a_layer_is_refused_and_all_leaves_it_out(open_side,
 def test_a_blob_that_rotted_on_disk_ends_the_export(open_side, tmp_path):
     path = open_side.blob_path(open_side.plain.layer)
     path.write_bytes(b"x" + path.read_bytes()[1:])
-    assert open_side.plain.layer in refused("export", "--data", open_side.data, "-o", tmp_path / "b.tar", "plain:2")
+    assert open_side.plain.layer in refused("export", "--no-pull", "--data", open_side.data, "-o", tmp_path / "b.tar", "plain:2")
     assert list(tmp_path.glob("b.tar*")) == []
 
 
@@ -125,7 +125,7 @@ def test_it_is_written_beside_a_running_mirror(fake, start, tmp_path):
     image = fake.add("library/demo", images.image(), "latest")
     bundles.pull(mirror, "library/demo", "latest", image)
     mirror.wait_hit("/v2/library/demo/manifests/latest")
-    command("export", "--data", mirror.data, "-o", tmp_path / "b.tar", "demo")
+    command("export", "--no-pull", "--data", mirror.data, "-o", tmp_path / "b.tar", "demo")
     assert bundles.blobs_in(tmp_path / "b.tar") == set(bundles.all_of(image))
 
 
@@ -134,7 +134,7 @@ def test_a_folder_bundle_is_a_layout(open_side, tmp_path):
     for digest, data in bundles.all_of(open_side.plain).items():
         assert (tmp_path / "layout/blobs" / digest.replace(":", "/")).read_bytes() == data
     assert json.loads((tmp_path / "layout/index.json").read_text())["manifests"][0]["digest"] == open_side.plain.digest
-    assert "not empty" in refused("export", "--data", open_side.data, "-o", tmp_path / "layout", "plain:2", status=2)
+    assert "not empty" in refused("export", "--no-pull", "--data", open_side.data, "-o", tmp_path / "layout", "plain:2", status=2)
     assert not (tmp_path / "layout.part").exists()
 
 
@@ -174,7 +174,7 @@ def test_openssl_agrees_with_the_signature(open_side, tmp_path):
 @pytest.mark.parametrize("text", ["rubbish", ""])
 def test_what_is_no_key_signs_nothing(open_side, tmp_path, text):
     (tmp_path / "rubbish").write_text(text)
-    assert "the key" in refused("export", "--data", open_side.data, "-o", tmp_path / "b.tar", "--sign", tmp_path / "rubbish",
+    assert "the key" in refused("export", "--no-pull", "--data", open_side.data, "-o", tmp_path / "b.tar", "--sign", tmp_path / "rubbish",
                                 "plain:2", status=2)
     assert list(tmp_path.glob("b.tar*")) == []
 
@@ -205,7 +205,7 @@ def test_what_a_receipt_names_is_left_out_and_told(open_side, tmp_path):
                                   '{"schema": "tranship-receipt/1", "site": "a", "created_at": "b", "blobs": [1]}'])
 def test_a_receipt_that_is_none_is_refused(open_side, tmp_path, text):
     (tmp_path / "r").write_text(text)
-    assert "receipt" in refused("export", "--data", open_side.data, "-o", tmp_path / "b.tar", "--since", tmp_path / "r", "--all")
+    assert "receipt" in refused("export", "--no-pull", "--data", open_side.data, "-o", tmp_path / "b.tar", "--since", tmp_path / "r", "--all")
     assert list(tmp_path.glob("b.tar*")) == []
 
 
@@ -217,7 +217,7 @@ def test_volumes_keep_to_their_size_and_make_one_layout(fake, start, tmp_path):
     bundles.pull(mirror, "library/large", "1", image)
     mirror.wait_hit("/v2/library/large/manifests/1")
     mirror.stop()
-    command("export", "--data", mirror.data, "-o", tmp_path / "b.tar", "--volume-size", "2MB", "large:1")
+    command("export", "--no-pull", "--data", mirror.data, "-o", tmp_path / "b.tar", "--volume-size", "2MB", "large:1")
     volumes = sorted(tmp_path.glob("b.tar*"), key=lambda p: int(p.suffix[1:]))
     assert len(volumes) == 4 and all(p.stat().st_size <= 2_000_000 for p in volumes)
     whole, pieces = {}, {}
@@ -236,7 +236,7 @@ def test_volumes_keep_to_their_size_and_make_one_layout(fake, start, tmp_path):
 
 
 def test_a_volume_too_small_for_its_head_is_refused(open_side, tmp_path):
-    assert "a volume needs" in refused("export", "--data", open_side.data, "-o", tmp_path / "b.tar", "--volume-size", "1MB", "--all",
+    assert "a volume needs" in refused("export", "--no-pull", "--data", open_side.data, "-o", tmp_path / "b.tar", "--volume-size", "1MB", "--all",
                                        status=2)
 
 
