@@ -30,6 +30,7 @@ struct admission {
     int64_t now_s;
     struct contents plan;
     size_t published;    /* of its files */
+    bool *is_new;        /* of each of those: it was not there before */
     struct prune *prune; /* NULL until the rows are written */
 };
 
@@ -50,7 +51,10 @@ static int read_plan(struct admission *a, struct error *e)
     int got = file_read(a->folder, STAGE_PLAN, CONTENTS_MAX_BYTES, &text, &length, e);
     if (got == 0)
         return error_set(e, ERR_NOT_FOUND, "the import has no plan yet");
-    return got < 0 ? -1 : contents_parse(text, length, &a->plan, e);
+    if (got < 0 || contents_parse(text, length, &a->plan, e) < 0)
+        return -1;
+    a->is_new = alloc_array(a->plan.blobs.digests.count + 1, sizeof *a->is_new);
+    return 0;
 }
 
 /* 1: there are more. */
@@ -61,6 +65,7 @@ static int publish_some(struct admission *a, struct error *e)
     while (a->published < l->digests.count && clock_mono_us() < until_us) {
         char name[STAGE_NAME_MAX];
         const struct digest *d = &l->digests.items[a->published];
+        a->is_new[a->published] = !store_has(a->store, d, NULL);
         if (store_publish_staged(a->store, d, a->folder, stage_name(d, name), e) < 0)
             return -1;
         a->published++;
@@ -201,6 +206,7 @@ static void end(struct admission *a)
     prune_close(a->prune);
     contents_fini(&a->plan);
     close(a->folder);
+    free(a->is_new);
     free(a);
 }
 
@@ -210,7 +216,7 @@ static int hold_all(struct admission *a, struct error *e)
     return check_absent(a, e) < 0 || store_sync(a->store, e) < 0 ? -1 : write_rows(a, e);
 }
 
-/* Files without a row are what this import brought: they were never seen, and go again. */
+/* New files that have got no row meanwhile were never seen, and go again. */
 static void take_back(struct admission *a)
 {
     uint64_t size_bytes;
@@ -218,7 +224,7 @@ static void take_back(struct admission *a)
     const struct blob_list *l = &a->plan.blobs;
     struct index_reader *r = a->published > 0 ? index_reader_open(a->x, &why) : NULL;
     for (size_t i = 0; r && i < a->published; i++)
-        if (index_find_blob(r, &l->digests.items[i], &size_bytes, &why) == 0)
+        if (a->is_new[i] && index_find_blob(r, &l->digests.items[i], &size_bytes, &why) == 0)
             store_remove(a->store, &l->digests.items[i], &why);
     index_reader_close(r);
 }
