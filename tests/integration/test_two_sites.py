@@ -78,7 +78,7 @@ class Scene(parts.Scene):
         side.stop()
         (folder / "disk").mkdir()
         command("keygen", "-o", folder / "site")
-        command("export", "--data", folder / "open", "-o", folder / "disk/bundle.tar", "--sign", folder / "site", *NAMES)
+        command("export", "--config", config, "--data", folder / "open", "-o", folder / "disk/bundle.tar", "--sign", folder / "site", *NAMES)
         return answers
 
     def paths(self, name):
