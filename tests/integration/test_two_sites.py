@@ -14,7 +14,7 @@ from fake_registry import FakeRegistry
 from harness import TOP, Tranship
 from parts import needs
 
-pytestmark = needs("busybox", "skopeo", "dockerd", "docker", "ctr", "podman", "unshare", "nsenter", "ip")
+pytestmark = needs("busybox", "dockerd", "docker", "ctr", "podman", "unshare", "nsenter", "ip")
 
 HUB, GITHUB, OTHER = "docker.io", "ghcr.io", "images.example"  # of the last the closed side's configuration knows nothing
 LIST = """\
@@ -63,22 +63,18 @@ class Scene(parts.Scene):
         self.host = f"127.0.0.1:{self.mirror.port}"
 
     def carry_out(self, folder):
-        """The open side: all of the list is pulled through a mirror and exported. What it answered about signatures."""
+        """The open side: the list is pulled beside a running mirror and exported. What it answered about signatures."""
         config = folder / "open.json"
         config.write_text(json.dumps({"registries": {name: {"origin": fake.url} for name, fake in self.fakes.items()}}))
         side = Tranship(folder / "open", None, {"config": config}).ready()
-        for name in NAMES:
-            path = name.rsplit(":", 1)[0]
-            for reference in (name.rsplit(":", 1)[1], *self.beside[name]):
-                form = "@" if reference.startswith("sha256:") else ":"
-                parts.skopeo("copy", "--all", "--src-tls-verify=false", f"docker://127.0.0.1:{side.port}/{path}{form}{reference}",
-                             f"dir:{folder}/thrown-away")
-                side.wait_hit(f"/v2/{path}/manifests/{reference}")
+        words = "--config", config, "--data", folder / "open", "--from", folder / "list.txt"
+        (folder / "list.txt").write_text(LIST)
+        command("pull", "--platform", "all", *words)
         answers = {path: side.get(path) for name in NAMES for path in self.paths(name)}
         side.stop()
         (folder / "disk").mkdir()
         command("keygen", "-o", folder / "site")
-        command("export", "--config", config, "--data", folder / "open", "-o", folder / "disk/bundle.tar", "--sign", folder / "site", *NAMES)
+        command("export", "-o", folder / "disk/bundle.tar", "--sign", folder / "site", "--platform", "all", *words)
         return answers
 
     def paths(self, name):
