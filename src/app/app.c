@@ -167,6 +167,7 @@ static void warn_if_open(const struct app *a)
 static int start_server(struct app *a, struct error *e)
 {
     static char *const nowhere[] = {NULL};
+    const struct server_doors none = {0};
     const struct config *c = a->config;
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
     const struct server_options o = {.listen = a->is_lent ? nowhere : c->listen,
@@ -179,7 +180,7 @@ static int start_server(struct app *a, struct error *e)
                                      .request_timeout_ms = c->request_timeout_ms,
                                      .send_timeout_ms = c->send_timeout_ms,
                                      .max_request_rate = (unsigned)c->max_request_rate,
-                                     .doors = a->is_lent ? (struct server_doors){0} : doors_of(c),
+                                     .doors = a->is_lent ? none : doors_of(c),
                                      .data_folder = store_folder(a->store),
                                      .mode = c->mode,
                                      .data = c->data};
