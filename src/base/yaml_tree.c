@@ -228,7 +228,7 @@ static int read_events(struct reading *r)
 
 struct yaml_tree *yaml_tree_parse(struct slice bytes, unsigned *line, struct error *e)
 {
-    struct error ignored;
+    struct error ignored = {0};
     struct reading *r = alloc_zero(sizeof *r);
     r->error = e ? e : &ignored;
     int is_ready = yaml_parser_initialize(&r->parser);
