@@ -293,18 +293,41 @@ static int make_anew(struct index *x, const struct error *why, struct error *e)
     return set_aside(x, why, e) < 0 || open_file(x, e) < 0 || index_compare(x, e) < 0 ? -1 : 0;
 }
 
-int index_mend(struct index *x, const struct error *broken, struct error *e)
+/* By the handle that there is: SQLite closes no other one's descriptor while a lock is held. */
+static bool looks_broken(struct index *x)
+{
+    struct error e = {0};
+    sql_forget_pages(&x->writer);
+    return sql_check(&x->writer, &e) < 0 && e.kind == ERR_CORRUPT;
+}
+
+/* A read that failed in the wrong moment looks the same to SQLite: a look at all of it tells, and a
+ * second one. */
+static int mend_broken(struct index *x, const struct error *why, struct error *e)
+{
+    return looks_broken(x) && looks_broken(x) ? make_anew(x, why, e) : 0;
+}
+
+static int mend_lost(struct index *x, struct error *e)
 {
     struct error why = {0};
-    int result = 0;
-    if (broken && broken->kind == ERR_CORRUPT)
-        result = make_anew(x, broken, e);
-    else if (has_its_name(x))
+    int result = write_again(x, &why);
+    if (result < 0 && why.kind == ERR_CORRUPT)
+        result = write_again(x, &why);
+    if (result == 0)
         return 0;
-    else if (write_again(x, &why) < 0 && why.kind == ERR_CORRUPT)
-        result = make_anew(x, &why, e);
-    else if (why.kind != ERR_NONE)
-        result = error_set(e, why.kind, "%s", why.text);
+    if (why.kind == ERR_CORRUPT)
+        return make_anew(x, &why, e);
+    return error_set(e, why.kind, "%s", why.text);
+}
+
+int index_mend(struct index *x, const struct error *broken, struct error *e)
+{
+    int result = 0;
+    if (!has_its_name(x))
+        result = mend_lost(x, e);
+    else if (broken && broken->kind == ERR_CORRUPT)
+        result = mend_broken(x, broken, e);
     if (result < 0 && !x->has_complained)
         log_event(LOG_LEVEL_ERROR, "the index cannot be mended now", LOG_S("reason", e->text),
                   LOG_END);

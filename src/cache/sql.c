@@ -162,6 +162,23 @@ bool sql_is_busy(struct sql *s)
     return false;
 }
 
+int sql_check(struct sql *s, struct error *e)
+{
+    sqlite3_stmt *statement = NULL;
+    int result = sqlite3_prepare_v2(s->handle, "PRAGMA quick_check(1)", -1, &statement, NULL);
+    if (result == SQLITE_OK)
+        result = sqlite3_step(statement);
+    if (result != SQLITE_ROW)
+        sql_error(s, result, e);
+    else if (strcmp((const char *)sqlite3_column_text(statement, 0), "ok") != 0)
+        error_set(e, ERR_CORRUPT, "index %s: %.200s", s->path,
+                  (const char *)sqlite3_column_text(statement, 0));
+    else
+        result = SQLITE_OK;
+    sqlite3_finalize(statement);
+    return result == SQLITE_OK ? 0 : -1;
+}
+
 int sql_copy_to(struct sql *s, const char *path, struct error *e)
 {
     char *text = sqlite3_mprintf("VACUUM INTO %Q", path);

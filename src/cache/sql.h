@@ -38,6 +38,8 @@ int sql_open_reader(struct sql *s, const char *path, struct error *e);
 int sql_make_scratch(struct sql *s, struct error *e);
 void sql_close(struct sql *s);   /* a zeroed one is fine */
 bool sql_is_busy(struct sql *s); /* somebody is in the midst of a statement's rows */
+/* Reads every page: -1 and ERR_CORRUPT if one is not what it should be. */
+int sql_check(struct sql *s, struct error *e);
 /* All of it as it is now into a new file, whatever became of its own. */
 int sql_copy_to(struct sql *s, const char *path, struct error *e);
 int sql_exec(struct sql *s, const char *text, struct error *e);

@@ -825,6 +825,22 @@ static void readers_follow_the_file_that_was_written_again(void **state)
     assert_int_equal(index_find_tag(o->r, HUB, ALPINE, "c", &found, &why), 1);
 }
 
+static void index_that_was_called_broken_and_is_sound_keeps_its_tags(void **state)
+{
+    struct opened *o = *state;
+    struct digest d = digest_of_text("1");
+    struct index_tag found;
+    struct error why = {0};
+    char path[400];
+    const struct error broken = {.kind = ERR_CORRUPT, .text = "a read failed"};
+    WRITE(o, index_put_tag(o->x, HUB, ALPINE, "a", &d, 100, e));
+    assert_int_equal(index_mend(o->x, &broken, &why), 0);
+    assert_false(path_exists(folder_path_of(o->folder, "tranship.db.broken", path)));
+    assert_int_equal(index_find_tag(o->r, HUB, ALPINE, "a", &found, &why), 1);
+    WRITE(o, index_put_tag(o->x, HUB, ALPINE, "b", &d, 100, e));
+    assert_int_equal(index_find_tag(o->r, HUB, ALPINE, "b", &found, &why), 1);
+}
+
 static void stranger_who_locks_the_index_makes_writing_busy_not_broken(void **state)
 {
     struct opened *o = *state;
@@ -878,6 +894,7 @@ int main(void)
         T(what_goes_and_comes_between_the_steps_is_told_as_it_is),
         T(index_of_a_later_version_is_set_aside_by_who_serves),
         T(readers_follow_the_file_that_was_written_again),
+        T(index_that_was_called_broken_and_is_sound_keeps_its_tags),
         T(stranger_who_locks_the_index_makes_writing_busy_not_broken),
     };
     log_configure(LOG_LEVEL_OFF, LOG_FORMAT_TEXT);
