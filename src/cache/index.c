@@ -513,23 +513,3 @@ int index_is_pinned(struct index *x, const struct digest *d, struct error *e)
     query_digest(&q, d);
     return query_step(&q, e);
 }
-
-int index_each_pin(struct index_reader *r, bool (*visit)(const struct index_pin *p, void *cls),
-                   void *cls, struct error *e)
-{
-    autoquery struct query q = index_query(r, SQL_EACH_PIN);
-    int count = 0, got;
-    while ((got = query_step(&q, e)) > 0) {
-        struct index_pin p = {.registry = query_get_text(&q, 0),
-                              .repository = query_get_text(&q, 1),
-                              .reference = query_get_text(&q, 2),
-                              .is_by_digest = strchr(query_get_text(&q, 2), ':') != NULL,
-                              .pinned_at = query_get_integer(&q, 4)};
-        if (p.is_by_digest && query_get_digest(&q, 3, &p.digest, e) < 0)
-            return -1;
-        count++;
-        if (!visit(&p, cls))
-            break;
-    }
-    return got < 0 ? -1 : count;
-}

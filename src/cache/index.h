@@ -101,16 +101,6 @@ int index_each_repository(struct index_reader *r, const char *last_registry, con
                           size_t max,
                           bool (*visit)(const char *registry, const char *name, void *cls),
                           void *cls, struct error *e);
-/* Pins, by registry, repository and reference: what may never be evicted. is_by_digest: the
- * reference is a digest, d; else a tag, and what that tag means at the time. Count or -1. */
-struct index_pin {
-    const char *registry, *repository, *reference;
-    bool is_by_digest;
-    struct digest digest;
-    int64_t pinned_at;
-};
-int index_each_pin(struct index_reader *r, bool (*visit)(const struct index_pin *p, void *cls),
-                   void *cls, struct error *e);
 /* Held manifests whose subject is d, within that repository. */
 int index_each_referrer(struct index_reader *r, const char *registry, const char *repository,
                         const struct digest *subject,

@@ -39,7 +39,6 @@ enum entry_kind {
     ENTRY_TOUCH,
     ENTRY_HITS,
     ENTRY_PIN,
-    ENTRY_UNPIN,
     ENTRY_REMOVE_BLOB,
     ENTRY_SET_ASIDE,
     ENTRY_REMOVE_PARTIAL,
@@ -57,7 +56,7 @@ struct entry {
     int64_t now_s;      /* when it was posted: that is when it was so */
     struct digest digest;
     char *registry, *repository; /* NULL: of none */
-    char *name; /* TAG, REMOVE_TAG, MANIFEST (or NULL): the tag; LISTING: the kind; PIN, UNPIN: the
+    char *name; /* TAG, REMOVE_TAG, MANIFEST (or NULL): the tag; LISTING: the kind; PIN: the
                    reference */
     char *key;  /* LISTING */
     char *body; /* LISTING, MANIFEST */
@@ -249,26 +248,14 @@ void ledger_add_hits(struct ledger *l, const struct digest *d, int64_t hits)
     post_or_drop(l, n);
 }
 
-static bool post_pin(struct ledger *l, enum entry_kind kind, const char *registry,
-                     const char *repository, const char *reference, ledger_done done, void *cls)
+bool ledger_pin(struct ledger *l, const char *registry, const char *repository,
+                const char *reference, ledger_done done, void *cls)
 {
-    struct entry *n = entry_new(kind, registry, repository, NULL);
+    struct entry *n = entry_new(ENTRY_PIN, registry, repository, NULL);
     n->name = alloc_string(reference);
     n->done = done;
     n->cls = cls;
     return post(l, n, true);
-}
-
-bool ledger_pin(struct ledger *l, const char *registry, const char *repository,
-                const char *reference, ledger_done done, void *cls)
-{
-    return post_pin(l, ENTRY_PIN, registry, repository, reference, done, cls);
-}
-
-bool ledger_unpin(struct ledger *l, const char *registry, const char *repository,
-                  const char *reference, ledger_done done, void *cls)
-{
-    return post_pin(l, ENTRY_UNPIN, registry, repository, reference, done, cls);
 }
 
 void ledger_remove_blob(struct ledger *l, const struct digest *d)
@@ -437,16 +424,6 @@ static int put_blob_rows(struct index *x, const struct entry *n, struct error *e
     return index_put_hold(x, n->registry, n->repository, &n->digest, n->size_bytes, e);
 }
 
-/* That it was not there is its sender's concern, not its group's. */
-static int remove_pin_row(struct index *x, struct entry *n, struct error *e)
-{
-    int got = index_remove_pin(x, n->registry, n->repository, n->name, e);
-    if (got == 0)
-        error_set(&n->error, ERR_NOT_FOUND, "%s/%s %s is not pinned", n->registry, n->repository,
-                  n->name);
-    return got < 0 ? -1 : 0;
-}
-
 static int do_rows(struct index *x, struct entry *n, struct error *e)
 {
     switch (n->kind) {
@@ -469,8 +446,6 @@ static int do_rows(struct index *x, struct entry *n, struct error *e)
         return index_add_hits(x, &n->digest, n->size_bytes, e);
     case ENTRY_PIN:
         return index_put_pin(x, n->registry, n->repository, n->name, n->now_s, e);
-    case ENTRY_UNPIN:
-        return remove_pin_row(x, n, e);
     case ENTRY_REMOVE_BLOB:
     case ENTRY_SET_ASIDE:
         return index_remove_blob(x, &n->digest, e);

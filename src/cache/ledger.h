@@ -64,11 +64,9 @@ void ledger_touch(struct ledger *l,
                   const struct digest *d); /* was used now; merged within a group */
 void ledger_add_hits(struct ledger *l, const struct digest *d, int64_t hits);
 /* What that tag or digest names is never evicted; it need not be held. Never refused but when
- * stopping, as a publish. Unpinning what is not pinned is ERR_NOT_FOUND. */
+ * stopping, as a publish. */
 bool ledger_pin(struct ledger *l, const char *registry, const char *repository,
                 const char *reference, ledger_done done, void *cls);
-bool ledger_unpin(struct ledger *l, const char *registry, const char *repository,
-                  const char *reference, ledger_done done, void *cls);
 /* File and row go. */
 void ledger_remove_blob(struct ledger *l, const struct digest *d);
 /* A held blob turned out wrong, or missing: its file is set aside (quarantine.h), and its row goes.

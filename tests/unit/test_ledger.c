@@ -421,22 +421,17 @@ static void hits_add_up_and_stay_when_the_blob_comes_again(void **state)
     assert_int_equal(number_of(n, "hits", "popular"), 7);
 }
 
-static void unpinning_what_is_not_pinned_is_told_to_its_sender_alone(void **state)
+static void a_pin_is_there_once_its_sender_is_told(void **state)
 {
     struct running *n = *state;
-    struct told gate = TOLD_INIT, pinned = TOLD_INIT, unpinned = TOLD_INIT, absent = TOLD_INIT;
+    struct told gate = TOLD_INIT, pinned = TOLD_INIT;
     shut_gate(n, &gate);
     assert_true(ledger_pin(n->l, HUB, ALPINE, "3.19", on_done, &pinned));
-    assert_true(ledger_unpin(n->l, HUB, ALPINE, "3.20", on_done, &absent));
-    assert_true(ledger_unpin(n->l, HUB, ALPINE, "3.19", on_done, &unpinned));
-    assert_true(ledger_pin(n->l, HUB, ALPINE, "3.21", on_done, &pinned));
+    assert_true(ledger_pin(n->l, HUB, ALPINE, "3.19", on_done, &pinned));
     open_gate(&gate);
     stop_ledger(n);
     assert_int_equal(pinned.well, 2);
-    assert_int_equal(unpinned.well, 1);
-    assert_int_equal(absent.badly, 1);
-    assert_int_equal(absent.last.kind, ERR_NOT_FOUND);
-    assert_int_equal(index_remove_pin(n->x, HUB, ALPINE, "3.21", NULL), 1);
+    assert_int_equal(index_remove_pin(n->x, HUB, ALPINE, "3.19", NULL), 1);
 }
 
 static void count_gone(const struct evicted *gone, void *cls)
@@ -722,7 +717,7 @@ int main(void)
         T(small_letters_become_rows),
         T(last_of_many_touches_counts),
         T(hits_add_up_and_stay_when_the_blob_comes_again),
-        T(unpinning_what_is_not_pinned_is_told_to_its_sender_alone),
+        T(a_pin_is_there_once_its_sender_is_told),
         T(eviction_on_request_tells_what_went_and_then_that_it_is_done),
         T(who_waits_for_room_is_served_at_once),
         T(removed_blob_loses_file_and_row),
