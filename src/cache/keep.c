@@ -10,6 +10,17 @@
 #include "cache/sql.h"
 #include "oci/reference.h"
 
+const struct json_t *keep_names(const struct json_t *request, struct error *e)
+{
+    const struct json_t *names = request ? json_get_array(request, "images") : NULL;
+    bool is_well = names != NULL;
+    for (size_t i = 0; is_well && i < json_count(names); i++)
+        is_well = json_text(json_item(names, i)) != NULL;
+    if (!is_well)
+        error_set(e, ERR_USAGE, "a command names images: {\"images\": [\"alpine\"]}");
+    return is_well ? names : NULL;
+}
+
 /* What a pin is on: the digest if there is one, else the tag. */
 static const char *name_of(const struct reference *image, char text[DIGEST_TEXT_MAX])
 {
@@ -95,9 +106,9 @@ static int run(const struct keep *k, struct slice request, change does, struct s
                struct error *e)
 {
     autojson struct json_t *r = json_parse(request.at, request.length, e);
-    const struct json_t *names = r ? json_get_array(r, "images") : NULL;
+    const struct json_t *names = keep_names(r, e);
     if (!names)
-        return error_set(e, ERR_USAGE, "a command names images: {\"images\": [\"alpine\"]}");
+        return -1;
     json_write_open(report, NULL, '{');
     json_write_open(report, "images", '[');
     if (change_all(k, names, does, report, e) < 0)

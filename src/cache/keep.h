@@ -11,6 +11,7 @@
 
 struct error;
 struct index;
+struct json_t;
 struct store;
 
 /* What is held, to whoever may change it. */
@@ -24,6 +25,10 @@ struct keep {
 /* The report (one JSON object) is appended. 0 or -1, and then the report means nothing. */
 typedef int (*keep_work)(const struct keep *k, struct slice request, struct str *report,
                          struct error *e);
+
+/* The names in a request, {"images": ["alpine", …]}: an array of texts, borrowed from it. NULL and
+ * ERR_USAGE if that is not what it is; the request may be NULL. */
+const struct json_t *keep_names(const struct json_t *request, struct error *e);
 
 /* {"images": ["alpine", "ghcr.io/o/r@sha256:…"]}: of each name "image" (in full), "is_changed",
  * "is_held". A pin is on a name and needs nothing held; unpinning what is not pinned is

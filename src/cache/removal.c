@@ -269,10 +269,10 @@ static int work_on_all(const struct keep *k, const struct target *all, size_t co
 int removal_work(const struct keep *k, struct slice request, struct str *report, struct error *e)
 {
     autojson struct json_t *r = json_parse(request.at, request.length, e);
-    const struct json_t *names = r ? json_get_array(r, "images") : NULL;
-    size_t count = json_count(names);
+    const struct json_t *names = keep_names(r, e);
     if (!names)
-        return error_set(e, ERR_USAGE, "a command names images: {\"images\": [\"alpine\"]}");
+        return -1;
+    size_t count = json_count(names);
     autofree struct target *all = alloc_array(count + 1, sizeof *all);
     for (size_t i = 0; i < count; i++)
         if (find(index_writer(k->index), json_text(json_item(names, i)), &all[i], e) < 0)

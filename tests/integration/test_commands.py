@@ -221,9 +221,11 @@ def test_commands_beside_pulls(fake, start, tmp_path):
     at_once(lambda f: f(), [pulls, pulls, commands])
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"images": [1]}', b'{"images": ["A"]}', b'{"images": "a"}'])
-def test_what_is_no_request_is_refused(tranship, body):
-    assert tranship.ask_local("/control/pin", "POST", body=body).status == 400
+@pytest.mark.parametrize("verb", ["pin", "unpin", "remove"])
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"images": [1]}', b'{"images": ["A"]}', b'{"images": [""]}',
+                                  b'{"images": "a"}'])
+def test_what_is_no_request_is_refused(tranship, verb, body):
+    assert tranship.ask_local(f"/control/{verb}", "POST", body=body).status == 400
     tranship.drain_log()
     assert not [e for e in tranship.log() if e["level"] == "error"]
 
