@@ -156,11 +156,11 @@ static int add_tag(const struct explain_request *r, const struct upstream *u, st
         rules.mode = MODE_OFFLINE;
     const struct freshness fresh = {.is_held = found == 1,
                                     .is_immutable = upstream_is_immutable_tag(u, i->tag),
-                                    .checked_at_ms = tag.checked_at * 1000};
+                                    .checked_at_ms = freshness_ms_of(tag.checked_at)};
     json_write_open(out, "tag", '{');
     json_write_text(out, "name", i->tag);
     json_write_text(out, "digest", found ? digest_print(&tag.digest, text) : NULL);
-    json_write_known(out, "confirmed_ago_s", now_s - tag.checked_at, found);
+    json_write_known(out, "confirmed_ago_s", now_s - fresh.checked_at_ms / 1000, found);
     json_write_number(out, "ttl_ms", rules.tag_ttl_ms);
     json_write_bool(out, "is_immutable", fresh.is_immutable);
     json_write_text(out, "next", verdict_name(freshness_judge(&rules, &fresh, now_s * 1000)));

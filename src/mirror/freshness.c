@@ -27,6 +27,11 @@ enum freshness_verdict freshness_judge(const struct freshness_rules *r, const st
     return is_within(f->missing_at_ms, r->negative_ttl_ms, now_ms) ? FRESH_MISSING : FRESH_ASK;
 }
 
+int64_t freshness_ms_of(int64_t wall_s)
+{
+    return wall_s > 0 && wall_s <= INT64_MAX / 1000 ? wall_s * 1000 : 0;
+}
+
 bool freshness_is_in_doubt(const struct freshness *f)
 {
     return f->failed_at_ms > 0 && f->failed_at_ms >= f->checked_at_ms;

@@ -38,6 +38,9 @@ enum freshness_verdict freshness_judge(const struct freshness_rules *r, const st
 /* The last one who was asked could not tell: what is held is served as stale. */
 bool freshness_is_in_doubt(const struct freshness *f);
 
+/* A row's seconds in milliseconds; what no clock can have told is 0. */
+int64_t freshness_ms_of(int64_t wall_s);
+
 /* "online", "prefer-cache", "offline" */
 bool freshness_mode_parse(const char *word, enum mirror_mode *mode);
 

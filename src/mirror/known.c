@@ -406,7 +406,7 @@ struct note *known_note(struct known *k, struct index_reader *r, const char *reg
         return NULL;
     found = note_new();
     found->digest = tag.digest;
-    found->freshness.checked_at_ms = tag.checked_at * 1000;
+    found->freshness.checked_at_ms = freshness_ms_of(tag.checked_at);
     /* What was learnt meanwhile knows more than the row that came of it. */
     struct note *there = recall_add(k->notes, key, n, found, sizeof *found);
     note_unref(found);

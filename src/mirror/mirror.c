@@ -339,7 +339,7 @@ static struct answer *ask_listing(struct mirror *m, struct index_reader *r, cons
             last = answer_new();
             last->kind = ANSWER_LISTING;
             last->items = body;
-            last->checked_at_ms = fetched_at * 1000;
+            last->checked_at_ms = freshness_ms_of(fetched_at);
             struct answer *row = at_once(last);
             last = known_add_listing(m->known, key, row);
             answer_unref(row);

@@ -28,6 +28,15 @@ static void a_clock_that_jumped_back_makes_a_tag_stale_not_fresh_for_ever(void *
     assert_int_equal(freshness_judge(&online, &f, NOW), FRESH_ASK);
 }
 
+static void a_time_that_no_clock_told_is_none(void **state)
+{
+    (void)state;
+    assert_int_equal(freshness_ms_of(1700000000), 1700000000000);
+    assert_int_equal(freshness_ms_of(0), 0);
+    assert_int_equal(freshness_ms_of(INT64_MAX), 0);
+    assert_int_equal(freshness_ms_of(INT64_MIN), 0);
+}
+
 static void a_failed_confirmation_is_not_repeated_at_once(void **state)
 {
     (void)state;
@@ -94,6 +103,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_confirmed_tag_is_fresh_for_its_time_and_not_longer),
         cmocka_unit_test(a_clock_that_jumped_back_makes_a_tag_stale_not_fresh_for_ever),
+        cmocka_unit_test(a_time_that_no_clock_told_is_none),
         cmocka_unit_test(a_failed_confirmation_is_not_repeated_at_once),
         cmocka_unit_test(a_404_is_believed_for_a_while),
         cmocka_unit_test(an_immutable_tag_that_was_confirmed_is_never_asked_again),
