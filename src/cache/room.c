@@ -26,6 +26,9 @@ enum {
     FIT_PERCENT = 95, /* of the limit: more is never made room for */
 };
 
+/* No row is believed to be larger, so that no sum of them overflows. */
+#define BLOB_MAX_BYTES (UINT64_C(4) << 40)
+
 /* One content on its way in. */
 struct partial {
     UT_hash_handle hh;
@@ -86,7 +89,8 @@ void room_set_limits(struct room *r, const struct room_limits *l)
 
 int64_t room_of_file(uint64_t size_bytes)
 {
-    return (int64_t)((size_bytes + BLOCK_BYTES - 1) / BLOCK_BYTES * BLOCK_BYTES);
+    uint64_t size = size_bytes < BLOB_MAX_BYTES ? size_bytes : BLOB_MAX_BYTES;
+    return (int64_t)((size + BLOCK_BYTES - 1) / BLOCK_BYTES * BLOCK_BYTES);
 }
 
 /* --- the limit -------------------------------------------------------------------------------- */

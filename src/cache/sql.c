@@ -165,7 +165,7 @@ bool sql_is_busy(struct sql *s)
 int sql_check(struct sql *s, struct error *e)
 {
     sqlite3_stmt *statement = NULL;
-    int result = sqlite3_prepare_v2(s->handle, "PRAGMA quick_check(1)", -1, &statement, NULL);
+    int result = sqlite3_prepare_v2(s->handle, "PRAGMA integrity_check(1)", -1, &statement, NULL);
     if (result == SQLITE_OK)
         result = sqlite3_step(statement);
     if (result != SQLITE_ROW)

@@ -203,7 +203,8 @@ def test_an_index_of_a_later_version_is_kept_as_it_is_and_the_mirror_starts_with
 
 
 @pytest.mark.parametrize("statement", [
-    "DROP TABLE holds", "DELETE FROM blob", "UPDATE blob SET size = size + 1", "UPDATE blob SET size = -1", "UPDATE blob SET size = 9223372036854775807",
+    "DROP TABLE holds", "DELETE FROM blob", "UPDATE blob SET size = size + 1", "UPDATE blob SET size = -1",
+    "UPDATE blob SET size = 9223372036854775807",
     "UPDATE blob SET digest = x'0101' WHERE size > 1000000", "UPDATE blob SET digest = zeroblob(100000) WHERE size > 1000000",
     "UPDATE manifest SET media_type = hex(zeroblob(10000))", "UPDATE manifest SET media_type = char(10) || 'X-A: b'",
     "UPDATE tag SET digest = x'01'", "UPDATE tag SET digest = (SELECT digest FROM blob ORDER BY size DESC LIMIT 1)",
