@@ -3,10 +3,12 @@
 
 import json
 
+import bundles
 import images
 import parts
 import pytest
 from harness import Tranship
+from test_pull import Pull, held
 
 pytestmark = pytest.mark.skipif(not parts.find("docker-registry"), reason="docker-registry is not installed")
 
@@ -127,3 +129,13 @@ def test_a_docker_registry_chained_behind_pulls_through(origin, image, mirror, t
                 mirror.wait_held(digest)
     finally:
         chained.stop()
+
+
+def test_images_come_ahead_of_use_from_a_registry_without_referrers(origin, image, tmp_path):
+    signed = origin.push("library/multi", images.image([b"signed"]), image.digest.replace(":", "-") + ".sig")
+    run = Pull(tmp_path / "data", origin.url, "--json", "--platform", "all", "multi:>=1").end()
+    assert held(tmp_path / "data") == set(bundles.all_of(image) | bundles.all_of(signed))
+    assert [i["image"] for i in json.loads(run.out)["images"]] == ["docker.io/library/multi:1.0"]
+    before = origin.count(r"\"GET /v2/.*/blobs/")
+    run = Pull(tmp_path / "data", origin.url, "--json", "--platform", "all", "multi:1.0").end()
+    assert json.loads(run.out)["images"][0]["came"]["objects"] == 0 and origin.count(r"\"GET /v2/.*/blobs/") == before
