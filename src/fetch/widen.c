@@ -227,12 +227,12 @@ static void judge(struct fill *p)
     bool gives = lane_received(all->newest) > 0;
     all->trial = gives == all->gives ? all->trial + 1 : 1;
     all->gives = gives;
-    if (gives && all->rate >= all->rate_before / 10 * 11) {
-        all->newest = NULL;
-    } else if (all->trial >= TRIAL_LOOKS && gives) {
+    bool is_over = all->trial >= TRIAL_LOOKS;
+    bool is_worth_it = gives && all->rate >= all->rate_before / 10 * 11;
+    if (is_over && gives && !is_worth_it) {
         all->is_full = true;
         drop_lane(p, all->newest);
-    } else if (all->trial >= TRIAL_LOOKS) {
+    } else if (is_over || is_worth_it) {
         all->newest = NULL;
     }
 }

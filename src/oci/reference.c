@@ -158,7 +158,7 @@ int reference_parse(struct slice text, struct reference *out, struct error *e)
     } else if (!r.digest.algorithm) {
         slice_copy(slice_of("latest"), r.tag, sizeof r.tag);
     }
-    bool is_short = strcmp(r.registry, "docker.io") == 0 && !memchr(rest.at, '/', rest.length);
+    bool is_short = strcmp(r.registry, "docker.io") == 0 && !slice_cut(rest, '/', &head, &tail);
     if (!reference_is_repository(rest) ||
         snprintf(r.repository, sizeof r.repository, "%s%.*s", is_short ? "library/" : "",
                  (int)rest.length, rest.at) >= (int)sizeof r.repository)
