@@ -4,12 +4,8 @@
  * gives it in one place (publish_as). Refuses to know the index, hashes and what a blob means.
  * Every folder is held open, so that no path is walked twice and a data folder that is moved while
  * in use stays the same folder. */
-#include "cache/store.h"
-
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,39 +14,24 @@
 
 #include "base/alloc.h"
 #include "base/auto.h"
-#include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
-#include "base/log.h"
 #include "base/str.h"
 #include "cache/quarantine.h"
 #include "cache/room.h"
+#include "cache/store_inside.h"
 
-/* Arrays are indexed by enum digest_algorithm; 0 stays unused. */
-#define ALGORITHMS (DIGEST_SHA512 + 1)
-#define NAME_BYTES 192 /* "sha512-" + 128 + ".map", or with ".<serial>.new" */
 #define MAP_MAX_BYTES (1024u * 1024)
 #define BLOB_MODE 0644
 
-static const char *const algorithm_folders[ALGORITHMS] = {NULL, "sha256", "sha512"};
-
-struct store {
-    char *path;
-    int folder;
-    int ingest;
-    int blobs[ALGORITHMS];
-    _Atomic bool is_dirty[ALGORITHMS]; /* names changed since the last fsync of that folder */
-    _Atomic bool is_ingest_dirty;
-    _Atomic unsigned serial; /* makes the names of temporaries differ */
-    struct room *room;
-};
+const char *const store_algorithm_folders[ALGORITHMS] = {NULL, "sha256", "sha512"};
 
 static int blobs_of(const struct store *s, const struct digest *d)
 {
     return s->blobs[d->algorithm];
 }
 
-static const char *partial_name(const struct digest *d, const char *suffix, char out[NAME_BYTES])
+const char *store_partial_name(const struct digest *d, const char *suffix, char out[NAME_BYTES])
 {
     char hex[DIGEST_HEX_MAX];
     snprintf(out, NAME_BYTES, "%s-%s%s", digest_algorithm_name(d), digest_hex(d, hex), suffix);
@@ -88,14 +69,14 @@ static int open_folders(struct store *s, struct error *e)
     if (fstat(s->ingest, &ingest) < 0)
         return error_errno(e, "stat ingest");
     for (int i = DIGEST_SHA256; i < ALGORITHMS; i++) {
-        s->blobs[i] = file_open_folder(parent, algorithm_folders[i], true, e);
-        if (s->blobs[i] < 0 || check_writable(s->blobs[i], algorithm_folders[i], e) < 0)
+        s->blobs[i] = file_open_folder(parent, store_algorithm_folders[i], true, e);
+        if (s->blobs[i] < 0 || check_writable(s->blobs[i], store_algorithm_folders[i], e) < 0)
             return error_prefix(e, "blobs");
         if (fstat(s->blobs[i], &blobs) < 0)
-            return error_errno(e, "stat blobs/%s", algorithm_folders[i]);
+            return error_errno(e, "stat blobs/%s", store_algorithm_folders[i]);
         if (blobs.st_dev != ingest.st_dev)
             return error_set(e, ERR_IO, "ingest and blobs/%s are on different file systems",
-                             algorithm_folders[i]);
+                             store_algorithm_folders[i]);
     }
     return write_layout(s, e);
 }
@@ -153,7 +134,7 @@ static int open_beside(struct store *s, struct error *e)
     if (parent < 0)
         return -1;
     for (int i = DIGEST_SHA256; i < ALGORITHMS; i++) {
-        s->blobs[i] = open_there(parent, algorithm_folders[i], e);
+        s->blobs[i] = open_there(parent, store_algorithm_folders[i], e);
         if (s->blobs[i] < 0)
             return -1;
     }
@@ -264,7 +245,7 @@ int store_partial_open(struct store *s, const struct digest *d, struct error *e)
 {
     struct stat st;
     char name[NAME_BYTES];
-    partial_name(d, "", name);
+    store_partial_name(d, "", name);
     autoclose int fd =
         openat(s->ingest, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY,
                BLOB_MODE);
@@ -281,28 +262,29 @@ int store_partial_read_map(struct store *s, const struct digest *d, char **bytes
                            struct error *e)
 {
     char name[NAME_BYTES];
-    return file_read(s->ingest, partial_name(d, ".map", name), MAP_MAX_BYTES, bytes, length, e);
+    return file_read(s->ingest, store_partial_name(d, ".map", name), MAP_MAX_BYTES, bytes, length,
+                     e);
 }
 
 int store_partial_write_map(struct store *s, const struct digest *d, const char *bytes,
                             size_t length, struct error *e)
 {
     char name[NAME_BYTES];
-    return file_replace(s->ingest, partial_name(d, ".map", name), bytes, length, false, e);
+    return file_replace(s->ingest, store_partial_name(d, ".map", name), bytes, length, false, e);
 }
 
-static void remove_map(struct store *s, const struct digest *d)
+void store_partial_remove_map(struct store *s, const struct digest *d)
 {
     char name[NAME_BYTES];
-    unlinkat(s->ingest, partial_name(d, ".map", name), 0);
+    unlinkat(s->ingest, store_partial_name(d, ".map", name), 0);
 }
 
 void store_partial_remove(struct store *s, const struct digest *d)
 {
     char name[NAME_BYTES];
     /* The map first: data without a map is never trusted, a map without data would be wrong. */
-    remove_map(s, d);
-    unlinkat(s->ingest, partial_name(d, "", name), 0);
+    store_partial_remove_map(s, d);
+    unlinkat(s->ingest, store_partial_name(d, "", name), 0);
     room_end(s->room, d);
 }
 
@@ -350,7 +332,7 @@ static int publish_as(struct store *s, const struct digest *d, int fd, int folde
 int store_publish(struct store *s, const struct digest *d, int fd, struct error *e)
 {
     char name[NAME_BYTES], text[DIGEST_TEXT_MAX];
-    int result = publish_as(s, d, fd, s->ingest, partial_name(d, "", name), e);
+    int result = publish_as(s, d, fd, s->ingest, store_partial_name(d, "", name), e);
     /* On failure too: after an fsync that failed nobody knows which bytes are on disk, so none may
      * be taken up again. */
     store_partial_remove(s, d);
@@ -363,7 +345,7 @@ static int open_temporary(struct store *s, const struct digest *d, char name[NAM
     for (;;) {
         char suffix[32];
         snprintf(suffix, sizeof(suffix), ".%u.new", atomic_fetch_add(&s->serial, 1u));
-        int fd = openat(s->ingest, partial_name(d, suffix, name),
+        int fd = openat(s->ingest, store_partial_name(d, suffix, name),
                         O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, BLOB_MODE);
         if (fd >= 0)
             return fd;
@@ -416,198 +398,8 @@ int store_sync(struct store *s, struct error *e)
 {
     for (int i = DIGEST_SHA256; i < ALGORITHMS; i++)
         if (sync_folder(s->blobs[i], &s->is_dirty[i], e) < 0)
-            return error_prefix(e, "%s/blobs/%s", s->path, algorithm_folders[i]);
+            return error_prefix(e, "%s/blobs/%s", s->path, store_algorithm_folders[i]);
     if (sync_folder(s->ingest, &s->is_ingest_dirty, e) < 0)
         return error_prefix(e, "%s/ingest", s->path);
-    return 0;
-}
-
-/* --- walking ---------------------------------------------------------------------------------- */
-
-static void close_listing(DIR **dir)
-{
-    if (*dir)
-        closedir(*dir);
-}
-#define autoclosedir __attribute__((cleanup(close_listing)))
-
-/* A listing of its own: the descriptor that is held open would share its position. */
-static DIR *open_listing(int folder)
-{
-    autoclose int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-    if (dir)
-        take_fd(fd);
-    return dir;
-}
-
-static bool is_regular(int folder, const struct dirent *entry)
-{
-    struct stat st;
-    if (entry->d_type != DT_UNKNOWN)
-        return entry->d_type == DT_REG;
-    return fstatat(folder, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode);
-}
-
-static int list_algorithm(struct store *s, int algorithm, bool is_any,
-                          int (*visit)(const struct digest *d, void *cls), void *cls,
-                          struct error *e)
-{
-    struct slice name = slice_of(algorithm_folders[algorithm]);
-    autoclosedir DIR *dir = open_listing(s->blobs[algorithm]);
-    if (!dir)
-        return error_errno(e, "list %s/blobs/%s", s->path, name.at);
-    for (;;) {
-        struct digest d;
-        errno = 0;
-        const struct dirent *entry = readdir(dir);
-        if (!entry)
-            break;
-        if (!digest_from_parts(name, slice_of(entry->d_name), &d) ||
-            (!is_any && !is_regular(s->blobs[algorithm], entry)))
-            continue;
-        if (visit(&d, cls) < 0)
-            return error_set(e, ERR_STOPPING, "walk of %s/blobs was stopped", s->path);
-    }
-    return errno ? error_errno(e, "list %s/blobs/%s", s->path, name.at) : 0;
-}
-
-static int list(struct store *s, bool is_any, int (*visit)(const struct digest *d, void *cls),
-                void *cls, struct error *e)
-{
-    for (int i = DIGEST_SHA256; i < ALGORITHMS; i++)
-        if (list_algorithm(s, i, is_any, visit, cls, e) < 0)
-            return -1;
-    return 0;
-}
-
-int store_list(struct store *s, int (*visit)(const struct digest *d, void *cls), void *cls,
-               struct error *e)
-{
-    return list(s, false, visit, cls, e);
-}
-
-int store_list_names(struct store *s, int (*visit)(const struct digest *d, void *cls), void *cls,
-                     struct error *e)
-{
-    return list(s, true, visit, cls, e);
-}
-
-struct sized_visit {
-    struct store *store;
-    int (*visit)(const struct digest *d, uint64_t size_bytes, void *cls);
-    void *cls;
-};
-
-static int visit_sized(const struct digest *d, void *cls)
-{
-    const struct sized_visit *v = cls;
-    uint64_t size_bytes = 0;
-    if (!store_has(v->store, d, &size_bytes)) /* removed meanwhile */
-        return 0;
-    return v->visit(d, size_bytes, v->cls);
-}
-
-int store_walk(struct store *s,
-               int (*visit)(const struct digest *d, uint64_t size_bytes, void *cls), void *cls,
-               struct error *e)
-{
-    struct sized_visit v = {.store = s, .visit = visit, .cls = cls};
-    return store_list(s, visit_sized, &v, e);
-}
-
-/* --- sweeping ingest/ ------------------------------------------------------------------------- */
-
-struct sweep {
-    struct store *store;
-    int64_t oldest_s; /* what was last changed before is dropped */
-    unsigned kept, dropped;
-};
-
-/* Takes "<algorithm>-<hex>" with or without ".map" apart. */
-static bool parse_partial_name(const char *text, struct digest *d, bool *is_map)
-{
-    struct slice name = slice_of(text), algorithm, hex;
-    *is_map = slice_ends(name, ".map");
-    if (*is_map)
-        name.length -= strlen(".map");
-    return slice_cut(name, '-', &algorithm, &hex) && digest_from_parts(algorithm, hex, d);
-}
-
-static bool stat_regular(int folder, const char *name, struct stat *st)
-{
-    return fstatat(folder, name, st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st->st_mode);
-}
-
-static void drop_foreign(struct sweep *w, const char *name, const struct stat *st)
-{
-    int result = -1;
-    if (S_ISDIR(st->st_mode))
-        result = unlinkat(w->store->ingest, name, AT_REMOVEDIR);
-    else if (S_ISREG(st->st_mode) || S_ISLNK(st->st_mode))
-        result = unlinkat(w->store->ingest, name, 0);
-    if (result == 0)
-        w->dropped++;
-    else
-        log_event(LOG_LEVEL_WARNING, "ingest holds something that is not ours, left alone",
-                  LOG_S("folder", w->store->path), LOG_S("name", name), LOG_END);
-}
-
-static void sweep_data(struct sweep *w, const struct digest *d, const struct stat *data)
-{
-    struct stat map;
-    char name[NAME_BYTES];
-    bool has_map = stat_regular(w->store->ingest, partial_name(d, ".map", name), &map);
-    /* The map is written after the data it tells of: the later of the two says when it was last
-     * worked on. */
-    bool is_recent =
-        has_map && (data->st_mtim.tv_sec >= w->oldest_s || map.st_mtim.tv_sec >= w->oldest_s);
-    if (is_recent && !store_has(w->store, d, NULL)) {
-        room_rest(w->store->room, d, 512 * (int64_t)(data->st_blocks + map.st_blocks));
-        w->kept++;
-        return;
-    }
-    store_partial_remove(w->store, d);
-    w->dropped++;
-}
-
-static void sweep_name(struct sweep *w, const char *name)
-{
-    struct stat st, data;
-    struct digest d;
-    bool is_map = false;
-    char data_name[NAME_BYTES];
-    if (fstatat(w->store->ingest, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-        return; /* a map that went with its data */
-    if (!parse_partial_name(name, &d, &is_map) || !S_ISREG(st.st_mode)) {
-        drop_foreign(w, name, &st);
-    } else if (!is_map) {
-        sweep_data(w, &d, &st);
-    } else if (!stat_regular(w->store->ingest, partial_name(&d, "", data_name), &data)) {
-        remove_map(w->store, &d);
-        w->dropped++;
-    }
-}
-
-int store_sweep_ingest(struct store *s, int64_t max_age_s, unsigned *kept, unsigned *dropped,
-                       struct error *e)
-{
-    struct sweep w = {.store = s, .oldest_s = clock_wall_s() - max_age_s};
-    autoclosedir DIR *dir = open_listing(s->ingest);
-    if (!dir)
-        return error_errno(e, "list %s/ingest", s->path);
-    /* Names removed while listing may or may not come again (POSIX); sweep_name takes both. */
-    for (;;) {
-        errno = 0;
-        const struct dirent *entry = readdir(dir);
-        if (!entry)
-            break;
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-            sweep_name(&w, entry->d_name);
-    }
-    if (errno)
-        return error_errno(e, "list %s/ingest", s->path);
-    *kept = w.kept;
-    *dropped = w.dropped;
     return 0;
 }
