@@ -22,7 +22,7 @@ enum image_state {
 
 /* Borrowed during the visit. */
 struct image {
-    const char *registry, *repository;
+    const char *registry, *repository; /* "": nobody knows any more, see index_open.c */
     const char *tag;      /* "": it was pulled, or is pinned, by digest */
     struct digest digest; /* algorithm 0: not known */
     enum image_state state;

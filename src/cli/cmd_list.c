@@ -28,7 +28,8 @@ static const char *state_name(enum image_state s)
 static void full_name(const struct image *i, struct str *out)
 {
     char digest[DIGEST_TEXT_MAX];
-    str_format(out, "%s/%s", i->registry, i->repository);
+    if (*i->repository)
+        str_format(out, "%s/%s", i->registry, i->repository);
     if (*i->tag)
         str_format(out, ":%s", i->tag);
     else
@@ -60,8 +61,8 @@ static bool write_image(const struct image *i, void *cls)
     full_name(i, &name);
     json_write_open(out, NULL, '{');
     json_write_text(out, "image", str_text(&name));
-    json_write_text(out, "registry", i->registry);
-    json_write_text(out, "repository", i->repository);
+    json_write_text(out, "registry", *i->registry ? i->registry : NULL);
+    json_write_text(out, "repository", *i->repository ? i->repository : NULL);
     json_write_text(out, "tag", *i->tag ? i->tag : NULL);
     json_write_text(out, "digest", i->digest.algorithm ? digest_print(&i->digest, digest) : NULL);
     write_platforms(i, out);

@@ -11,6 +11,7 @@ import time
 
 import images
 import pytest
+from bundles import command
 from harness import wait_until
 
 COUNT = int(os.environ.get("LOST_INDEX", "3000"))
@@ -79,6 +80,11 @@ def fetched(fake):
     return [r.target for r in fake.asked("/v2/a/b/blobs/") if r.method == "GET" and r.sent]
 
 
+def listed(mirror):
+    found = json.loads(command("list", "--json", "--data", mirror.data))["images"]
+    return [(one["image"], one["repository"], one["state"]) for one in found]
+
+
 @pytest.mark.threads
 @pytest.mark.parametrize("damage", [remove_all, remove_database, remove_log, replace])
 def test_an_index_that_is_taken_away_from_a_running_mirror_is_written_again_with_its_tags(held, start, fake, damage):
@@ -110,6 +116,7 @@ def test_a_mirror_starts_without_its_index_and_fetches_nothing_again(held, start
     mirror = start(data=mirror.data)
     told = mirror.wait_log(lambda e: e["message"] == MADE_ANEW, 60)
     assert (told["blobs"], told["manifests"]) == (3, 1)
+    assert listed(mirror) == [(f"@{image.digest}", None, "complete")]
     pull(mirror, image)
     assert fetched(fake) == []
     if kept_as:
@@ -117,6 +124,7 @@ def test_a_mirror_starts_without_its_index_and_fetches_nothing_again(held, start
         set_aside = mirror.wait_log(lambda e: e.get("kept-as") == kept_as)
         assert set_aside["reason"]
     mirror.wait_tag("a/b", "v1", image.digest)
+    assert [(name[-7:], repository) for name, repository, _ in listed(mirror)] == [("/a/b:v1", "a/b")]
     mirror.stop()
     pull(start(data=mirror.data, mode="offline"), image)
 
