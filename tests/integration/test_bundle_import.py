@@ -114,6 +114,17 @@ def test_importing_again_changes_nothing(open_side, closed):
     assert content(closed) == before and list(closed.glob("import/*")) == []
 
 
+def test_a_closed_side_that_lost_its_index_gets_its_names_back_without_a_blob(open_side, closed, start, tmp_path):
+    take(closed, open_side.export())
+    for file in closed.glob("tranship.db*"):
+        file.unlink()
+    command("receipt", "--data", closed, "-o", tmp_path / "receipt")
+    names = open_side.export("names.tar", "--all", "--since", tmp_path / "receipt")
+    assert bundles.blobs_in(names) == set()
+    take(closed, names)
+    check_served(start(data=closed, upstream=NOWHERE, mode="offline"), open_side)
+
+
 def test_a_dry_run_tells_what_would_come_and_leaves_nothing(open_side, closed):
     bundle = open_side.export()
     assert "would be new" in take(closed, "--dry-run", bundle)
