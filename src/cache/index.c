@@ -24,15 +24,24 @@ int index_check(struct index_reader *r, struct error *e)
 
 /* --- reading ---------------------------------------------------------------------------------- */
 
-int index_find_blob(struct index_reader *r, const struct digest *d, uint64_t *size_bytes,
-                    struct error *e)
+int index_find_blob_use(struct index_reader *r, const struct digest *d, uint64_t *size_bytes,
+                        int64_t *used_at, struct error *e)
 {
     autoquery struct query q = index_query(r, SQL_FIND_BLOB);
     query_digest(&q, d);
     int got = query_step(&q, e);
-    if (got == 1)
+    if (got == 1) {
         *size_bytes = (uint64_t)query_get_integer(&q, 0);
+        *used_at = query_get_integer(&q, 2) != 0 ? query_get_integer(&q, 1) : 0;
+    }
     return got;
+}
+
+int index_find_blob(struct index_reader *r, const struct digest *d, uint64_t *size_bytes,
+                    struct error *e)
+{
+    int64_t ignored;
+    return index_find_blob_use(r, d, size_bytes, &ignored, e);
 }
 
 int index_find_manifest(struct index_reader *r, const struct digest *d, struct index_manifest *out,

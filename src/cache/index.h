@@ -59,6 +59,9 @@ int index_check(struct index_reader *r, struct error *e);
 /* --- reading: 1 found, 0 absent, -1 failed ---------------------------------------------------- */
 int index_find_blob(struct index_reader *r, const struct digest *d, uint64_t *size_bytes,
                     struct error *e);
+/* And when it was last used, in wall seconds; 0: the eviction has passed it since. */
+int index_find_blob_use(struct index_reader *r, const struct digest *d, uint64_t *size_bytes,
+                        int64_t *used_at, struct error *e);
 
 struct index_manifest {
     char media_type[MEDIA_TYPE_MAX + 1];

@@ -255,14 +255,15 @@ static bool is_intact(struct known *k, const struct content *c)
            size == c->size_bytes;
 }
 
-/* size_bytes: as its row says; -1: it has none yet. */
+/* size_bytes: as its row says; -1: it has none yet. used_at: what the ledger was told already. */
 static struct content *open_held(struct known *k, const struct digest *d, const char *media_type,
-                                 int64_t size_bytes)
+                                 int64_t size_bytes, int64_t used_at)
 {
     struct content *c = NULL;
     struct error e = {0};
     int found = content_open(k->store, d, media_type, &c, &e);
     if (found == 1 && (size_bytes < 0 || c->size_bytes == (uint64_t)size_bytes)) {
+        c->used_min = used_at / 60;
         known_put_content(k, c);
         return c;
     }
@@ -292,7 +293,7 @@ static struct content *open_unknown(struct known *k, const struct digest *d, boo
         slice_copy(slice_of(m.media_type), media_type, sizeof media_type);
         manifest_fini(&m);
     }
-    return open_held(k, d, media_type, -1);
+    return open_held(k, d, media_type, -1, 0);
 }
 
 struct content *known_content(struct known *k, struct index_reader *r, const struct digest *d,
@@ -312,15 +313,16 @@ struct content *known_content(struct known *k, struct index_reader *r, const str
         content_unref(c);
     struct index_manifest m = {0};
     uint64_t size, forgotten = forgotten_so_far(k);
+    int64_t used_at = 0;
     if (!r)
         return NULL;
     bool is_behind = index_is_behind(r);
-    int found = index_find_blob(r, d, &size, NULL);
+    int found = index_find_blob_use(r, d, &size, &used_at, NULL);
     if (found == 1 && as_manifest)
         found = index_find_manifest(r, d, &m, NULL);
     c = NULL;
     if (found == 1)
-        c = open_held(k, d, m.media_type, (int64_t)size);
+        c = open_held(k, d, m.media_type, (int64_t)size, used_at);
     else if (found < 0 || is_behind)
         c = open_unknown(k, d, as_manifest);
     /* It may have been told gone before it was put, and found before it went. */

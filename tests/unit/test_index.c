@@ -115,6 +115,7 @@ static void blob_is_found_with_its_size_until_removed(void **state)
     struct opened *o = *state;
     struct digest d = digest_of_text("blob"), sha512;
     uint64_t size = 0;
+    int64_t used_at = 7;
     digest_of(DIGEST_SHA512, "blob", 4, &sha512);
     WRITE(o, index_put_blob(o->x, &d, UINT64_C(1) << 40, 100, e));
     WRITE(o, index_put_blob(o->x, &sha512, 5, 100, e));
@@ -125,7 +126,11 @@ static void blob_is_found_with_its_size_until_removed(void **state)
     WRITE(o, index_put_blob(o->x, &d, 9, 100, e));
     assert_int_equal(index_find_blob(o->r, &d, &size, NULL), 1);
     assert_int_equal(size, 9);
+    assert_int_equal(index_find_blob_use(o->r, &d, &size, &used_at, NULL), 1);
+    assert_int_equal(used_at, 0); /* it came, and that is no use */
     WRITE(o, index_touch(o->x, &d, 200, e));
+    assert_int_equal(index_find_blob_use(o->r, &d, &size, &used_at, NULL), 1);
+    assert_true(size == 9 && used_at == 200);
     WRITE(o, index_remove_blob(o->x, &d, e));
     assert_int_equal(index_find_blob(o->r, &d, &size, NULL), 0);
 }
