@@ -23,8 +23,8 @@ enum image_state {
 /* Borrowed during the visit. */
 struct image {
     const char *registry, *repository; /* "": nobody knows any more, see index_open.c */
-    const char *tag;      /* "": it was pulled, or is pinned, by digest */
-    struct digest digest; /* algorithm 0: not known */
+    const char *tag;                   /* "": it was pulled, or is pinned, by digest */
+    struct digest digest;              /* algorithm 0: not known */
     enum image_state state;
     const char *platforms; /* of those held whole: "linux/amd64,linux/arm64"; "" if none says so */
     uint64_t size_bytes;   /* that are here, content that it names twice once */
