@@ -124,6 +124,7 @@ def test_a_mirror_starts_without_its_index_and_fetches_nothing_again(held, start
         set_aside = mirror.wait_log(lambda e: e.get("kept-as") == kept_as)
         assert set_aside["reason"]
     mirror.wait_tag("a/b", "v1", image.digest)
+    mirror.settle()
     assert [(name[-7:], repository) for name, repository, _ in listed(mirror)] == [("/a/b:v1", "a/b")]
     mirror.stop()
     pull(start(data=mirror.data, mode="offline"), image)
