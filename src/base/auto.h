@@ -4,7 +4,6 @@
 #ifndef BASE_AUTO_H
 #define BASE_AUTO_H
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -19,16 +18,9 @@ static inline void auto_close_(const int *fd)
         close(*fd);
 }
 
-static inline void auto_fclose_(FILE **f)
-{
-    if (*f)
-        fclose(*f);
-}
-
-/* autofree char *s = …;   autoclose int fd = …;   autofclose FILE *f = …; */
+/* autofree char *s = …;   autoclose int fd = …; */
 #define autofree __attribute__((cleanup(auto_free_)))
 #define autoclose __attribute__((cleanup(auto_close_)))
-#define autofclose __attribute__((cleanup(auto_fclose_)))
 
 /* AUTO_UNREF(flow, flow_unref) once after the type lets auto_unref(flow) struct flow *f = …; drop a
  * reference. */

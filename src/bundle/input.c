@@ -81,11 +81,6 @@ void input_close(struct input *in)
     free(in);
 }
 
-uint64_t input_at(const struct input *in)
-{
-    return in->at;
-}
-
 static ssize_t unpack_some(struct input *in, char *into, size_t max, struct error *e)
 {
     size_t done = 0;

@@ -14,7 +14,6 @@ struct input;
 /* A regular file. NULL and ERR_NOT_FOUND, ERR_IO, ERR_CORRUPT. */
 struct input *input_open(const char *path, struct error *e);
 void input_close(struct input *in); /* NULL is fine */
-uint64_t input_at(const struct input *in);
 
 /* Until max or the end: the count, or -1. */
 ssize_t input_read_some(struct input *in, void *into, size_t max, struct error *e);

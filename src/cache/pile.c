@@ -48,11 +48,6 @@ void pile_sort(struct pile *p)
                   i == DIGEST_SHA256 ? compare_32 : compare_64);
 }
 
-size_t pile_count(const struct pile *p)
-{
-    return p->of[DIGEST_SHA256].count + p->of[DIGEST_SHA512].count;
-}
-
 bool pile_get(const struct pile *p, size_t i, struct digest *out)
 {
     size_t first = p->of[DIGEST_SHA256].count;

@@ -20,7 +20,6 @@ struct pile { /* {0} is empty */
 void pile_fini(struct pile *p); /* empty again */
 void pile_add(struct pile *p, const struct digest *d);
 void pile_sort(struct pile *p);
-size_t pile_count(const struct pile *p);
 bool pile_get(const struct pile *p, size_t i, struct digest *out); /* false: there are no more */
 /* The order of a sorted pile, as memcmp tells it. */
 int pile_compare(const struct digest *a, const struct digest *b);

@@ -65,8 +65,6 @@ static void read_header(struct head *h, struct slice name, struct slice value)
         copy_value(value, h->link, sizeof h->link);
     } else if (slice_equals_nocase(name, "content-range")) {
         h->has_content_range = range_parse_content(value, &h->content_range);
-    } else if (slice_equals_nocase(name, "accept-ranges")) {
-        h->accepts_ranges = slice_equals_nocase(value, "bytes");
     } else if (slice_equals_nocase(name, "retry-after")) {
         h->retry_after_s = read_retry_after(value);
     } else if (slice_equals_nocase(name, "ratelimit-limit")) {

@@ -25,7 +25,7 @@ struct head {
     char link[2048];
     struct content_range content_range; /* meaningful if has_content_range */
     bool has_content_range;
-    bool accepts_ranges, is_chunked;
+    bool is_chunked;
     int retry_after_s;                  /* seconds, from a number or a date; 0: absent */
     int64_t rate_limit, rate_remaining; /* -1: not stated */
     struct challenge challenge;

@@ -123,7 +123,7 @@ bool plan_take(struct plan *p, uint64_t first, uint64_t near, uint64_t *end)
     return true;
 }
 
-unsigned plan_transfers(const struct plan *p, int source)
+static unsigned transfers_of(const struct plan *p, int source)
 {
     unsigned count = 0;
     for (size_t i = 0; i < p->count; i++)
@@ -135,7 +135,7 @@ int plan_source(const struct plan *p, const int *order, size_t count, unsigned m
 {
     int best = PLAN_NOBODY;
     for (size_t i = 0; i < count; i++) {
-        unsigned has = plan_transfers(p, order[i]);
+        unsigned has = transfers_of(p, order[i]);
         if (has < most) {
             best = order[i];
             most = has;

@@ -46,8 +46,6 @@ bool plan_next(struct plan *p, uint64_t least, uint64_t *first, uint64_t *end);
 /* Takes the part that begins there from whoever has it, unless it is there already or its bearer
  * is no more than near bytes away from it. */
 bool plan_take(struct plan *p, uint64_t first, uint64_t near, uint64_t *end);
-/* How many parts that source has. */
-unsigned plan_transfers(const struct plan *p, int source);
 /* Of those in order (indices of sources), the first of those with the fewest parts, fewer than
  * most; PLAN_NOBODY: there is none. */
 int plan_source(const struct plan *p, const int *order, size_t count, unsigned most);

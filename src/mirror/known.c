@@ -151,12 +151,6 @@ void known_forget_names(struct known *k)
     recall_clear(k->listings);
 }
 
-size_t known_bytes(struct known *k)
-{
-    return recall_bytes(k->contents) + recall_bytes(k->holds) + recall_bytes(k->notes) +
-           recall_bytes(k->listings);
-}
-
 /* --- content ---------------------------------------------------------------------------------- */
 
 void known_put_content(struct known *k, struct content *c)

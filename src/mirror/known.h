@@ -93,6 +93,5 @@ void known_forget_content(struct known *k, const struct digest *d);
 /* What is remembered of names (tags, who holds what, what is missing, listings) is forgotten: the
  * index was changed by somebody else. */
 void known_forget_names(struct known *k);
-size_t known_bytes(struct known *k);
 
 #endif

@@ -31,7 +31,6 @@ static enum MHD_Result queue(struct request *r, unsigned status, struct MHD_Resp
         add(response, "OCI-Namespace", r->ns);
     r->status = status;
     r->body_bytes = r->is_head ? 0 : body_bytes;
-    r->has_reply = true;
     r->answered_us = clock_mono_us();
     enum MHD_Result result = MHD_queue_response(r->connection, status, response);
     MHD_destroy_response(response);

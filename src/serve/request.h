@@ -58,7 +58,7 @@ struct request {
     char repository[REPOSITORY_MAX + 1]; /* as the upstream names it */
     char ns[256];                        /* as sent; "" */
     char prefix[256];                    /* "ghcr.io/" if the path named the registry; "" */
-    bool is_head, has_waited, is_let_in, has_begun, has_reply, joined, asked_again;
+    bool is_head, has_waited, is_let_in, has_begun, joined, asked_again;
     bool takes_body, is_too_large;
     struct str body; /* of a command */
     struct answer *answer;

@@ -82,7 +82,6 @@ class Program:
         while True:
             try:
                 socket.create_connection(("127.0.0.1", self.port), 5).close()
-                self.start_seconds = time.perf_counter() - self.began
                 return
             except OSError:
                 if self.process.poll() is not None or time.perf_counter() - self.began > PATIENCE:

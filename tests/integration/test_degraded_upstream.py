@@ -6,7 +6,7 @@ import threading
 import images
 import pytest
 import wire
-from harness import at_once, code_of, message_of
+from harness import code_of, message_of
 
 HELD = images.image([images.random_bytes(50_000, "held")])
 PATHS = {"tag": "manifests/latest", "manifest": f"manifests/{HELD.digest}", "blob": f"blobs/{HELD.layer}", "tags": "tags/list",

@@ -8,7 +8,7 @@ import bundles
 import images
 import pytest
 from harness import binary, clean_environment
-from test_pull import Pull, held, pull  # noqa: F401 (a fixture)
+from test_pull import held, pull  # noqa: F401 (a fixture)
 
 COMPOSE = """\
 services:
