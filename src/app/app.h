@@ -10,10 +10,10 @@ struct error;
 struct mistakes;
 
 /* Runs the mirror until SIGTERM or SIGINT, which drain it; a second one ends the process at once.
- * SIGHUP loads the configuration again from `again`: one with mistakes is refused, another takes
- * the place of the registries for what is asked from then on. Takes over the process's signals. 0
- * after an orderly end, -1 when it could not start, for what e or what was added to m says. Main
- * thread. */
+ * SIGHUP loads the configuration again from `again`: one with mistakes is refused, of another that
+ * which can change while it runs (registries, doors, room, the scrub, the log) holds for what is
+ * asked from then on. Takes over the process's signals. 0 after an orderly end, -1 when it could
+ * not start, for what e or what was added to m says. Main thread. */
 int app_serve(const struct config *c, const struct config_input *again, struct mistakes *m,
               struct error *e);
 

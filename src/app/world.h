@@ -11,8 +11,8 @@ struct upstreams;
 
 /* Owned; NULL with mistakes added. reads_secrets: false leaves the files of passwords unread and
  * the credentials out, which is enough to check all the rest; otherwise every file that the
- * configuration names must be readable. A secret that everybody may read is
- * logged as a warning. Waits for the disk. */
+ * configuration names must be readable. A secret that everybody may read is logged as a warning.
+ * Waits for the disk. */
 struct upstreams *world_build(const struct config *c, bool reads_secrets, struct mistakes *m);
 
 #endif

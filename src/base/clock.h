@@ -10,7 +10,7 @@ int64_t clock_mono_ms(
     void); /* milliseconds since some start: for intervals and deadlines; never goes back */
 int64_t clock_mono_us(void); /* the same in microseconds */
 
-/* Tests: freezes both clocks at these values; clock_advance moves both; clock_real lets them run
+/* Tests: freezes both clocks at these values; clock_advance_ms moves both; clock_real lets them run
  * again. */
 void clock_freeze(int64_t wall_s, int64_t mono_ms);
 void clock_advance_ms(int64_t ms);

@@ -210,7 +210,7 @@ static void ask_for_children(struct errand *q, const struct manifest *m)
     }
     for (size_t i = 0; i < m->child_count; i++) {
         const struct child *c = &m->children[i];
-        bool is_beside = strcmp(c->platform, PLATFORM_NONE) == 0;
+        bool is_beside = strcmp(c->platform, NO_PLATFORM) == 0;
         if (c->kind == CHILD_MANIFEST && platform_is_wanted(c->platform, o->platforms) &&
             (o->has_referrers || !is_beside) && digests_add(&q->work->seen, &c->digest, NULL))
             send(q->bring, q->work, ERRAND_MANIFEST, &c->digest, q->depth + 1)->may_lack =

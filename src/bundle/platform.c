@@ -50,7 +50,7 @@ bool platform_is(const char *platform, const char *wanted)
 
 bool platform_is_wanted(const char *platform, const char *const *wanted)
 {
-    if (!wanted || !*platform || strcmp(platform, PLATFORM_NONE) == 0)
+    if (!wanted || !*platform || strcmp(platform, NO_PLATFORM) == 0)
         return true;
     for (; *wanted; wanted++)
         if (platform_is(platform, *wanted))
@@ -72,7 +72,7 @@ static int tell_platforms(const struct manifest *m, const char *wanted, struct e
     autostr struct str has = {0};
     for (size_t i = 0; i < m->child_count; i++)
         if (m->children[i].kind == CHILD_MANIFEST &&
-            strcmp(m->children[i].platform, PLATFORM_NONE) != 0)
+            strcmp(m->children[i].platform, NO_PLATFORM) != 0)
             str_format(&has, "%s%s", has.length > 0 ? ", " : "", m->children[i].platform);
     return error_set(e, ERR_NOT_FOUND, "there is none for %s; it is for %.200s (--platform)",
                      wanted, str_text(&has));

@@ -6,7 +6,6 @@
 #include <stdbool.h>
 
 #define PLATFORMS_MAX 32
-#define PLATFORM_NONE "unknown/unknown" /* of attestations: they go with every platform */
 
 struct error;
 struct manifest;

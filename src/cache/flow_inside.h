@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What flow.c and flow_hash.c share. Inside of cache/. */
+ * What the flow_*.c and flow.c share. Inside of cache/. */
 #ifndef CACHE_FLOW_INSIDE_H
 #define CACHE_FLOW_INSIDE_H
 

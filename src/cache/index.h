@@ -180,7 +180,7 @@ int index_is_pinned(struct index *x, const struct digest *d, struct error *e);
 int index_put_scrub(struct index *x, const struct index_scrub *scrub, struct error *e);
 
 int64_t index_disk_bytes(const struct index *x); /* that its files take */
-/* For who shares its folder: evict.c, images.c, imported.c, keep.c, prune.c. */
+/* For who shares its folder, and has statements of his own. */
 struct sql *index_writer(struct index *x);
 struct sql *index_reading(struct index_reader *r);
 

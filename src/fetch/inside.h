@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What fetcher.c, transfer.c and exchange.c share. Inside of fetch/; fetch thread only but for the
- * mailbox. */
+ * What those share that know the fetcher from within. Inside of fetch/; fetch thread only but for
+ * the mailbox. */
 #ifndef FETCH_INSIDE_H
 #define FETCH_INSIDE_H
 

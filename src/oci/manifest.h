@@ -11,7 +11,7 @@
 #include "base/str.h"
 #include "oci/digest.h"
 
-#define MANIFEST_MAX_BYTES (4u * 1024 * 1024) /* what clients accept, see docs/decisions.md */
+#define MANIFEST_MAX_BYTES (4u * 1024 * 1024) /* what clients accept */
 #define MEDIA_TYPE_MAX 255
 #define NO_PLATFORM "unknown/unknown" /* of attestations: they go with every platform */
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Bearer tokens by (realm, service, scope, identity): memory only, at most 4,096, oldest out first.
- * No I/O; the time is passed in. Belongs to the fetch thread. (distribution token specification;
- * docs/decisions.md) */
+ * No I/O; the time is passed in. Belongs to the fetch thread. (distribution token specification) */
 #ifndef UPSTREAM_TOKEN_H
 #define UPSTREAM_TOKEN_H
 

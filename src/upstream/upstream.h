@@ -95,8 +95,8 @@ struct upstreams;
 struct upstreams *upstreams_new(void);
 void upstreams_free(struct upstreams *u); /* and every upstream that ever was in it */
 /* Adds one, before the table is shared; URLs must be http(s) with a host, without user, query or
- * fragment; names and hosts are there once, sources at most SOURCES_MAX
- * (ERR_USAGE names what is wrong). */
+ * fragment; names and hosts are there once, sources at most SOURCES_MAX (ERR_USAGE names what is
+ * wrong). */
 int upstreams_add(struct upstreams *u, const struct upstream_options *o, struct error *e);
 /* Puts another table in the place of this one, all at once for the lookups below, which any thread
  * may be making; takes over (and frees) new. An upstream that is configured as before stays the
@@ -129,9 +129,8 @@ bool upstream_allows(const struct upstream *u, const char *repository, const cha
 bool upstream_is_immutable_tag(const struct upstream *u, const char *tag);
 
 /* May a credential of this source go to that realm? A host that is configured for it, the same host
- * (exactly, for IPs and localhost), or
- * the same registrable domain by a built-in table (docker.io, ghcr.io, quay.io, gitlab.com, gcr.io,
- * pkg.dev); https unless the source is http itself. */
+ * (exactly, for IPs and localhost), or the same registrable domain by a built-in table (docker.io,
+ * ghcr.io, quay.io, gitlab.com, gcr.io, pkg.dev); https unless the source is http itself. */
 bool source_trusts_realm(const struct source *s, const char *realm_url);
 /* Splits a URL: scheme, host and port lower-cased (default port filled in), false if it is not http
  * or https with a host, or if it names a user. */
