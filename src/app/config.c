@@ -169,7 +169,6 @@ static void apply_to_hub(struct config *c, struct mistakes *m)
     for (size_t i = 0; c->mirror[i]; i++) {
         struct mirror_place *new = registry_add_mirror(hub);
         option_set(option_find_key(&registry_mirror_options, "url"), new, c->mirror[i], true, NULL);
-        new->line = c->mirror_mark.line;
     }
 }
 

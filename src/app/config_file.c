@@ -107,7 +107,6 @@ static void read_mirror(struct reading *r, struct registry *registry, const stru
     struct error e = {0};
     struct mirror_place *new = registry_add_mirror(registry);
     const char *text = json_text(value);
-    new->line = json_lines_at(r->lines, node);
     if (text) {
         if (option_set(option_find_key(&registry_mirror_options, "url"), new, text, true, &e) < 0 ||
             option_check("URL", text, &e) < 0)

@@ -7,7 +7,6 @@
 #include "app/option.h"
 
 struct mirror_place {
-    unsigned line; /* of the file; 0: not from there */
 #include "app/option_fields.h"
 /* after the fields, which are macros until then */
 #include "app/mirror.def"

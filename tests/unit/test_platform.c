@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/str.h"
 #include "bundle/platform.h"
+#include "oci/manifest.h"
 
 static void a_list_is_taken_apart_and_all_is_none_in_particular(void **state)
 {
@@ -54,7 +55,7 @@ static void a_platform_stands_for_its_variants_and_for_nothing_else(void **state
     assert_false(platform_is_wanted("windows/amd64", wanted));
     assert_true(platform_is_wanted("windows/amd64", NULL));
     assert_true(platform_is_wanted("", wanted));
-    assert_true(platform_is_wanted(PLATFORM_NONE, wanted));
+    assert_true(platform_is_wanted(NO_PLATFORM, wanted));
 }
 
 static void machines_have_the_names_that_images_give_them(void **state)
