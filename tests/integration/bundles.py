@@ -33,14 +33,9 @@ def refused(*words, status=1):
 
 def pull(mirror, name, reference, image):
     """As a client does, every platform; waits until all of it is in blobs/ and the index."""
-    assert mirror.manifest(name, reference).body == image.manifest
+    mirror.hold(name, reference, image)
     for child in image.children:
         pull(mirror, name, child.digest, child)
-    for digest, data in image.blobs.items():
-        assert mirror.blob(name, digest).body == data
-        mirror.wait_held(digest)
-    mirror.wait_held(image.digest)
-    mirror.settle()
 
 
 def all_of(image):

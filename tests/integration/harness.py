@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The real binary as a test sees it: started, asked, stopped or killed, its log read. Waits for events, with a limit."""
 
+import itertools
 import json
 import os
 import pathlib
@@ -62,6 +63,34 @@ def at_once(check, cases):
         print(f"failed: {case}: {failure}")
     if failures:
         raise next(iter(failures.values()))
+
+
+class Asker(threading.Thread):
+    """Asks for what is held ({path: content}) again and again, `most` times or until it is told to end."""
+
+    def __init__(self, mirror, wanted, most=None):
+        super().__init__()
+        self.mirror, self.wanted, self.most, self.took, self.trouble = mirror, wanted, most, [], None
+        self.is_over = threading.Event()
+
+    def run(self):
+        try:
+            with self.mirror.wire() as client:
+                for path, data in itertools.cycle(self.wanted.items()):
+                    if self.is_over.is_set() or len(self.took) == self.most:
+                        break
+                    began = time.perf_counter()
+                    assert client.exchange(path).body == data
+                    self.took.append(1000 * (time.perf_counter() - began))
+        except Exception as trouble:  # told by the main thread
+            self.trouble = trouble
+
+    def end(self):
+        """How long each answer took, in milliseconds, sorted."""
+        self.is_over.set()
+        self.join()
+        assert self.trouble is None, self.trouble
+        return sorted(self.took)
 
 
 def metrics_of(page):
@@ -197,6 +226,22 @@ class Tranship:
 
     def blob(self, name, digest, headers=()):
         return self.get(f"/v2/{name}/blobs/{digest}", headers)
+
+    def pull(self, name, reference, image):
+        """All of an image as a client takes it, right to the last byte. The answers."""
+        replies = [self.manifest(name, reference)]
+        assert replies[0].status == 200 and replies[0].body == image.manifest, replies[0]
+        for digest, data in image.blobs.items():
+            replies.append(self.get(f"/v2/{name}/blobs/{digest}", timeout=120))
+            assert replies[-1].status == 200 and replies[-1].is_whole and replies[-1].body == data, replies[-1]
+        return replies
+
+    def hold(self, name, reference, image):
+        """Pulls it, and waits until all of it is in blobs/ and the index."""
+        self.pull(name, reference, image)
+        for digest in [*image.blobs, image.digest]:
+            self.wait_held(digest, 60)
+        self.settle()
 
     def metrics(self):
         """{(name, ((label, value), …)): number} of the page, labels in its order."""

@@ -83,16 +83,6 @@ class Shelf:
         return pulls
 
 
-def pull(mirror, name, reference, image):
-    """All of an image as a client takes it: right to the last byte. The answers' Cache-Status."""
-    found = [mirror.manifest(name, reference)]
-    assert found[0].status == 200 and found[0].body == image.manifest, found[0]
-    for digest, data in image.blobs.items():
-        found.append(mirror.get(f"/v2/{name}/blobs/{digest}", timeout=120))
-        assert found[-1].status == 200 and found[-1].is_whole and found[-1].body == data, found[-1]
-    return [one.header("cache-status") for one in found]
-
-
 def pull_all(mirror, pulls):
     """By several clients side by side; every answer's Cache-Status."""
     work, found = queue.SimpleQueue(), []
@@ -102,7 +92,7 @@ def pull_all(mirror, pulls):
     def client(_):
         with contextlib.suppress(queue.Empty):
             while True:
-                found.extend(pull(mirror, *work.get_nowait()))
+                found.extend(one.header("cache-status") for one in mirror.pull(*work.get_nowait()))
 
     harness.at_once(client, range(CLIENTS))
     return found
@@ -209,7 +199,7 @@ def test_a_disk_that_fills_up_meanwhile_does_not_break_a_pull(fake, start, disk,
     fill_disk(folder)
     image = fake.add("a/full", images.image([images.random_bytes(3 * MB, "full")]), "v1")
     for _ in range(3):  # neither its files nor its rows can be written
-        pull(mirror, "a/full", "v1", image)
+        mirror.pull("a/full", "v1", image)
     assert not mirror.holds(image.layer)
     (folder / "others").unlink()
     wait_until(lambda: mirror.get(f"/v2/a/b/blobs/{digest}").body == data and mirror.holds(digest), 70, "stored again")
@@ -266,11 +256,11 @@ def test_a_smaller_budget_holds_at_sighup_and_what_is_being_read_stays(fake, sta
     config = tmp_path / "tranship.json"
     config.write_text('{"budget": "1GiB", "keep_free": "0"}')
     mirror = start(config=config)
-    pull(mirror, "a/read", "v1", read)
+    mirror.pull("a/read", "v1", read)
     mirror.wait_held(read.layer)
     mirror.wait_hit(f"/v2/a/read/blobs/{read.layer}")
     for i, image in enumerate(others):
-        pull(mirror, f"a/{i}", "v1", image)
+        mirror.pull(f"a/{i}", "v1", image)
         mirror.wait_held(image.layer)
     data = read.blobs[read.layer]
     with mirror.wire(receive_buffer=4096) as slow:
@@ -285,17 +275,17 @@ def test_a_smaller_budget_holds_at_sighup_and_what_is_being_read_stays(fake, sta
     assert mirror.metric("budget_bytes") == 4 * MB
     told = mirror.status()["held"]
     assert told["budget_bytes"] == 4 * MB and 0 < told["disk_bytes"] < 4 * MB
-    pull(mirror, "a/3", "v1", others[3])
+    mirror.pull("a/3", "v1", others[3])
 
 
 def test_what_was_used_is_known_after_a_restart(fake, start):
     made = [fake.add(f"a/{i}", images.image([images.random_bytes(MB, f"image {i}")]), "v1") for i in range(8)]
     mirror = start(budget="1GiB", keep_free=0)
     for i, image in enumerate(made):
-        pull(mirror, f"a/{i}", "v1", image)
+        mirror.pull(f"a/{i}", "v1", image)
         mirror.wait_held(image.layer)
     mirror.wait_hit(f"/v2/a/0/blobs/{made[0].layer}")
-    pull(mirror, "a/0", "v1", made[0])
+    mirror.pull("a/0", "v1", made[0])
     mirror.stop()
     again = start(budget="5MB", keep_free=0)
     wait_until(lambda: taken(again.data) < 5 * MB, 10, "room")

@@ -13,19 +13,14 @@ import parts
 import pytest
 from bundles import command, refused
 from harness import Tranship
+from parts import needs
 
 NOWHERE = "http://127.0.0.1:1"
-
-
-def needs(*programs):
-    missing = [name for name in programs if not parts.find(name)]
-    return pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
-
 
 pytestmark = needs("docker-registry", "busybox")
 
 
-class Sides:
+class Scene(parts.Scene):
     """An open side that pulled library/hello (two platforms) from a real registry, its signed bundle, and a closed side
     that imported it and serves offline."""
 
@@ -45,29 +40,7 @@ class Sides:
         command("keygen", "-o", folder / "site")
         command("export", "--no-pull", "--data", folder / "open", "-o", self.bundle, "--sign", folder / "site", "hello:1.0")
         command("import", "--data", folder / "closed", "--verify", folder / "site.pub", self.bundle)
-        self.closed = Tranship(folder / "closed", NOWHERE, {"mode": "offline"}).ready()
-        self.url = f"http://127.0.0.1:{self.closed.port}"
-
-    def end(self):
-        try:
-            self.closed.stop()
-        finally:
-            self.closed.kill()
-
-
-@pytest.fixture(scope="module")
-def sides(folder):
-    sides = Sides(folder)
-    yield sides
-    sides.end()
-
-
-@pytest.fixture(scope="module")
-def dockerd(sides, folder):
-    (folder / "d").mkdir()
-    daemon = parts.Dockerd(folder / "d", sides.url)
-    yield daemon
-    daemon.stop()
+        self.mirror = Tranship(folder / "closed", NOWHERE, {"mode": "offline"}).ready()
 
 
 @pytest.fixture
@@ -76,27 +49,27 @@ def ctr(dockerd):
 
 
 @pytest.fixture(scope="module")
-def podman(sides, folder):
+def podman(scene, folder):
     (folder / "p").mkdir()
-    return parts.Podman(folder / "p", sides.closed.port)
+    return parts.Podman(folder / "p", scene.mirror.port)
 
 
-def mine(sides):
-    return sides.hello.children[0]
+def mine(scene):
+    return scene.hello.children[0]
 
 
 # --- the closed side serves them -----------------------------------------------------------------------------------------
 @needs("dockerd", "docker")
-def test_dockerd_pulls_and_runs_on_the_closed_side(sides, dockerd):
-    assert f"Digest: {sides.hello.digest}" in dockerd.docker("pull", "hello:1.0")
+def test_dockerd_pulls_and_runs_on_the_closed_side(scene, dockerd):
+    assert f"Digest: {scene.hello.digest}" in dockerd.docker("pull", "hello:1.0")
     assert dockerd.docker("run", "--rm", "--network", "none", "hello:1.0") == "hello from here"
     dockerd.docker("image", "rm", "hello:1.0")
 
 
 @needs("dockerd", "ctr")
-def test_containerd_pulls_on_the_closed_side(sides, dockerd, folder):
-    ctr = parts.ctr_pull(dockerd, folder / "h", sides.url, "docker.io/library/hello:1.0", namespace="closed")
-    assert sides.hello.digest in parts.run([*ctr, "images", "list"])
+def test_containerd_pulls_on_the_closed_side(scene, dockerd, folder):
+    ctr = parts.ctr_pull(dockerd, folder / "h", scene.url, "docker.io/library/hello:1.0", namespace="closed")
+    assert scene.hello.digest in parts.run([*ctr, "images", "list"])
 
 
 @needs("podman")
@@ -106,32 +79,32 @@ def test_podman_pulls_on_the_closed_side(podman):
 
 
 @needs("skopeo")
-def test_skopeo_copies_every_platform_from_the_closed_side(sides, tmp_path):
-    parts.skopeo("copy", "--all", "--src-tls-verify=false", f"docker://127.0.0.1:{sides.closed.port}/library/hello:1.0", f"dir:{tmp_path}/d")
-    assert (tmp_path / "d/manifest.json").read_bytes() == sides.hello.manifest
+def test_skopeo_copies_every_platform_from_the_closed_side(scene, tmp_path):
+    parts.skopeo("copy", "--all", "--src-tls-verify=false", f"docker://127.0.0.1:{scene.mirror.port}/library/hello:1.0", f"dir:{tmp_path}/d")
+    assert (tmp_path / "d/manifest.json").read_bytes() == scene.hello.manifest
 
 
 # --- they read ours ------------------------------------------------------------------------------------------------------
 @needs("skopeo")
-def test_skopeo_reads_a_bundle_without_a_selector(sides, tmp_path):
-    parts.skopeo("copy", "--all", f"oci-archive:{sides.bundle}", f"dir:{tmp_path}/d")
-    assert (tmp_path / "d/manifest.json").read_bytes() == sides.hello.manifest
-    for child in sides.hello.children:
+def test_skopeo_reads_a_bundle_without_a_selector(scene, tmp_path):
+    parts.skopeo("copy", "--all", f"oci-archive:{scene.bundle}", f"dir:{tmp_path}/d")
+    assert (tmp_path / "d/manifest.json").read_bytes() == scene.hello.manifest
+    for child in scene.hello.children:
         for digest, data in child.blobs.items():
             assert (tmp_path / "d" / digest.split(":")[1]).read_bytes() == data
 
 
 @needs("dockerd", "ctr")
-def test_containerd_reads_a_bundle_and_keeps_its_digest(sides, ctr):
-    said = parts.run([*ctr, "images", "import", "--all-platforms", "--snapshotter", "native", sides.bundle])
+def test_containerd_reads_a_bundle_and_keeps_its_digest(scene, ctr):
+    said = parts.run([*ctr, "images", "import", "--all-platforms", "--snapshotter", "native", scene.bundle])
     assert "docker.io/library/hello:1.0" in said
-    assert sides.hello.digest in parts.run([*ctr, "images", "list"])
+    assert scene.hello.digest in parts.run([*ctr, "images", "list"])
     parts.run([*ctr, "images", "rm", "docker.io/library/hello:1.0"])
 
 
 @needs("podman")
-def test_podman_loads_a_bundle_under_its_name(sides, podman):
-    assert "docker.io/library/hello:1.0" in podman("load", "-i", sides.bundle)
+def test_podman_loads_a_bundle_under_its_name(scene, podman):
+    assert "docker.io/library/hello:1.0" in podman("load", "-i", scene.bundle)
     root = podman("image", "mount", "docker.io/library/hello:1.0").strip()
     try:
         assert (pathlib.Path(root) / "greeting").read_text() == "hello from here"
@@ -141,8 +114,8 @@ def test_podman_loads_a_bundle_under_its_name(sides, podman):
 
 
 @needs("dockerd", "docker")
-def test_docker_loads_a_bundle_and_runs_it(sides, dockerd):
-    assert "hello:1.0" in dockerd.docker("load", "-i", sides.bundle)
+def test_docker_loads_a_bundle_and_runs_it(scene, dockerd):
+    assert "hello:1.0" in dockerd.docker("load", "-i", scene.bundle)
     assert dockerd.docker("run", "--rm", "--network", "none", "hello:1.0") == "hello from here"
     dockerd.docker("image", "rm", "hello:1.0")
 
@@ -167,40 +140,40 @@ def site(tmp_path):
             one.kill()
 
 
-def from_closed(sides):
-    return f"docker://127.0.0.1:{sides.closed.port}/library/hello:1.0"
+def from_closed(scene):
+    return f"docker://127.0.0.1:{scene.mirror.port}/library/hello:1.0"
 
 
 @needs("skopeo")
-def test_an_oci_archive_of_skopeo_is_taken_in_with_every_platform(sides, site, tmp_path):
-    parts.skopeo("copy", "--all", "--src-tls-verify=false", from_closed(sides), f"oci-archive:{tmp_path}/a.tar:docker.io/library/hello:1.0")
+def test_an_oci_archive_of_skopeo_is_taken_in_with_every_platform(scene, site, tmp_path):
+    parts.skopeo("copy", "--all", "--src-tls-verify=false", from_closed(scene), f"oci-archive:{tmp_path}/a.tar:docker.io/library/hello:1.0")
     mirror = site(tmp_path / "a.tar")
-    assert mirror.manifest("library/hello", "1.0").body == sides.hello.manifest
-    for child in sides.hello.children:
+    assert mirror.manifest("library/hello", "1.0").body == scene.hello.manifest
+    for child in scene.hello.children:
         for digest, data in child.blobs.items():
             assert mirror.blob("library/hello", digest).body == data
 
 
 @needs("skopeo")
-def test_a_layout_folder_of_skopeo_is_taken_in_and_a_bare_tag_wants_a_name(sides, site, tmp_path):
-    parts.skopeo("copy", "--all", "--src-tls-verify=false", from_closed(sides), f"oci:{tmp_path}/layout:v1")
+def test_a_layout_folder_of_skopeo_is_taken_in_and_a_bare_tag_wants_a_name(scene, site, tmp_path):
+    parts.skopeo("copy", "--all", "--src-tls-verify=false", from_closed(scene), f"oci:{tmp_path}/layout:v1")
     assert "--name" in refused("import", "--data", tmp_path / "data", tmp_path / "layout", status=2)
     mirror = site(tmp_path / "layout", "--name", "quay.io/some/hello")
-    assert mirror.manifest("quay.io/some/hello", "v1").body == sides.hello.manifest
+    assert mirror.manifest("quay.io/some/hello", "v1").body == scene.hello.manifest
 
 
 @needs("dockerd", "ctr")
-def test_an_export_of_containerd_is_taken_in(sides, ctr, site, tmp_path):
-    parts.run([*ctr, "images", "import", "--all-platforms", "--snapshotter", "native", sides.bundle])
+def test_an_export_of_containerd_is_taken_in(scene, ctr, site, tmp_path):
+    parts.run([*ctr, "images", "import", "--all-platforms", "--snapshotter", "native", scene.bundle])
     parts.run([*ctr, "images", "export", "--all-platforms", tmp_path / "a.tar", "docker.io/library/hello:1.0"])
     parts.run([*ctr, "images", "rm", "docker.io/library/hello:1.0"])
-    assert site(tmp_path / "a.tar").manifest("library/hello", "1.0").body == sides.hello.manifest
+    assert site(tmp_path / "a.tar").manifest("library/hello", "1.0").body == scene.hello.manifest
 
 
 @pytest.mark.parametrize("packed", [None, "gzip", "zstd"])
 @needs("dockerd", "docker")
-def test_docker_save_is_taken_in_and_docker_runs_it_again(sides, dockerd, site, tmp_path, packed):
-    dockerd.docker("load", "-i", sides.bundle)
+def test_docker_save_is_taken_in_and_docker_runs_it_again(scene, dockerd, site, tmp_path, packed):
+    dockerd.docker("load", "-i", scene.bundle)
     dockerd.docker("save", "-o", tmp_path / "a.tar", "hello:1.0")
     dockerd.docker("image", "rm", "hello:1.0")
     archive = tmp_path / "a.tar"
@@ -220,8 +193,8 @@ def test_docker_save_is_taken_in_and_docker_runs_it_again(sides, dockerd, site, 
 
 @needs("podman")
 @pytest.mark.parametrize("form", ["oci-archive", "docker-archive"])
-def test_podman_save_is_taken_in(sides, podman, site, tmp_path, form):
-    podman("load", "-i", sides.bundle)
+def test_podman_save_is_taken_in(scene, podman, site, tmp_path, form):
+    podman("load", "-i", scene.bundle)
     podman("save", "--format", form, "-o", tmp_path / "a.tar", "docker.io/library/hello:1.0")
     podman("rmi", "docker.io/library/hello:1.0")
     mirror = site(tmp_path / "a.tar")
@@ -231,12 +204,12 @@ def test_podman_save_is_taken_in(sides, podman, site, tmp_path, form):
 
 
 @needs("dockerd", "docker")
-def test_docker_save_does_not_replace_what_a_registry_said_unless_forced(sides, dockerd, tmp_path):
-    dockerd.docker("load", "-i", sides.bundle)
+def test_docker_save_does_not_replace_what_a_registry_said_unless_forced(scene, dockerd, tmp_path):
+    dockerd.docker("load", "-i", scene.bundle)
     dockerd.docker("save", "-o", tmp_path / "a.tar", "hello:1.0")
     dockerd.docker("image", "rm", "hello:1.0")
     data = tmp_path / "data"
-    command("import", "--data", data, sides.bundle)
+    command("import", "--data", data, scene.bundle)
     held = {p.name for p in data.glob("blobs/*/*")}
     assert "--force" in refused("import", "--data", data, tmp_path / "a.tar")
     assert {p.name for p in data.glob("blobs/*/*")} == held and list(data.glob("import/*")) == []

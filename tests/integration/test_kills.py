@@ -31,6 +31,20 @@ def first_of(request):
     return int(found[1]) if found else 0
 
 
+def kill_within(fake, start, taken=(20 << 20) - 1):
+    """(mirror, digest): one that was killed when 20 MiB of a blob had come, and so much of it had gone to its client."""
+    digest = fake.add_blob("a/b", LARGE)
+    mirror = start()
+    fake.fault(BLOB, count=1, stall_at=20 << 20)
+    with mirror.wire() as client:
+        client.ask(f"/v2/a/b/blobs/{digest}")
+        client.head()
+        assert client.drain(taken, LARGE) == taken
+        mirror.kill()
+    fake.heal()
+    return mirror, digest
+
+
 def test_a_pull_killed_in_the_middle_is_resumed_by_the_next_start(fake, start):
     digest = fake.add_blob("a/b", LARGE)
     mirror = start()
@@ -55,30 +69,14 @@ def test_a_pull_killed_in_the_middle_is_resumed_by_the_next_start(fake, start):
 
 
 def test_a_client_that_resumes_after_the_kill_gets_the_right_rest(fake, start):
-    digest = fake.add_blob("a/b", LARGE)
-    mirror = start()
-    fake.fault(BLOB, count=1, stall_at=20 << 20)
-    with mirror.wire() as client:
-        client.ask(f"/v2/a/b/blobs/{digest}")
-        client.head()
-        assert client.drain(10 << 20, LARGE) == 10 << 20
-        mirror.kill()
-    fake.heal()
+    mirror, digest = kill_within(fake, start, 10 << 20)
     mirror = start()
     reply = mirror.blob("a/b", digest, {"Range": f"bytes={10 << 20}-"})
     assert reply.status == 206 and reply.body == LARGE[10 << 20:]
 
 
 def test_taken_up_bytes_that_were_harmed_are_fetched_again_and_never_served(fake, start):
-    digest = fake.add_blob("a/b", LARGE)
-    mirror = start()
-    fake.fault(BLOB, count=1, stall_at=20 << 20)
-    with mirror.wire() as client:
-        client.ask(f"/v2/a/b/blobs/{digest}")
-        client.head()
-        client.drain((20 << 20) - 1)
-        mirror.kill()
-    fake.heal()
+    mirror, digest = kill_within(fake, start)
     for path in mirror.data.glob("ingest/*"):
         if path.stat().st_size >= 1 << 20:
             with open(path, "r+b") as file:
@@ -95,15 +93,7 @@ def test_taken_up_bytes_that_were_harmed_are_fetched_again_and_never_served(fake
 
 @pytest.mark.parametrize("harm", ["map_gone", "map_garbage", "map_empty", "data_shorter", "data_gone", "data_longer"])
 def test_a_harmed_ingest_folder_costs_a_refetch_at_most(fake, start, harm):
-    digest = fake.add_blob("a/b", LARGE)
-    mirror = start()
-    fake.fault(BLOB, count=1, stall_at=20 << 20)
-    with mirror.wire() as client:
-        client.ask(f"/v2/a/b/blobs/{digest}")
-        client.head()
-        client.drain((20 << 20) - 1)
-        mirror.kill()
-    fake.heal()
+    mirror, digest = kill_within(fake, start)
     what, how = harm.split("_")
     for path in mirror.data.glob("ingest/*"):
         if path.name.endswith(".map") == (what == "map"):

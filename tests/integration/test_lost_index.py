@@ -6,13 +6,12 @@ import hashlib
 import json
 import os
 import sqlite3
-import threading
 import time
 
 import images
 import pytest
 from bundles import command
-from harness import wait_until
+from harness import Asker, wait_until
 
 COUNT = int(os.environ.get("LOST_INDEX", "3000"))
 A_MANIFEST = 10  # blobs of an image
@@ -27,19 +26,14 @@ def held(start, fake):
     """(mirror, image): one that is held."""
     image = fake.add("a/b", images.image([LAYER]), "v1")
     mirror = start(scrub_interval="0s")
-    pull(mirror, image)
-    for digest in [*image.blobs, image.digest]:
-        mirror.wait_held(digest, 60)
+    mirror.hold("a/b", "v1", image)
     mirror.wait_hit(f"/v2/a/b/blobs/{image.layer}", 60)
     return mirror, image
 
 
 def pull(mirror, image):
-    assert mirror.manifest("a/b", "v1").body == image.manifest
+    mirror.pull("a/b", "v1", image)
     assert mirror.manifest("a/b", image.digest).body == image.manifest
-    for digest, data in image.blobs.items():
-        reply = mirror.blob("a/b", digest)
-        assert reply.status == 200 and reply.body == data
 
 
 def index_files(mirror):
@@ -170,31 +164,6 @@ def fill(data):
     os.close(folder)
 
 
-class Asker(threading.Thread):
-    """Pulls an image's blobs again and again; how long each answer took, in milliseconds."""
-
-    def __init__(self, mirror, image):
-        super().__init__()
-        self.mirror, self.image, self.took, self.is_over, self.trouble = mirror, image, [], threading.Event(), None
-
-    def run(self):
-        try:
-            with self.mirror.wire() as wire:
-                while not self.is_over.is_set():
-                    for digest, data in self.image.blobs.items():
-                        began = time.perf_counter()
-                        assert wire.exchange(f"/v2/a/b/blobs/{digest}").body == data
-                        self.took.append(1000 * (time.perf_counter() - began))
-        except Exception as trouble:  # told by the main thread
-            self.trouble = trouble
-
-    def end(self):
-        self.is_over.set()
-        self.join()
-        assert self.trouble is None, self.trouble
-        return sorted(self.took)
-
-
 @pytest.mark.parametrize("damage", [remove_all, rubbish])
 def test_very_many_blobs_are_found_again_while_pulls_go_on(held, start, fake, damage):
     mirror, image = held
@@ -207,7 +176,7 @@ def test_very_many_blobs_are_found_again_while_pulls_go_on(held, start, fake, da
     pull(mirror, image)
     first_s = time.perf_counter() - began
     was_behind = MADE_ANEW not in mirror.stderr
-    asker = Asker(mirror, image)
+    asker = Asker(mirror, {f"/v2/a/b/blobs/{digest}": data for digest, data in image.blobs.items()})
     asker.start()
     told = mirror.wait_log(lambda e: e["message"] == MADE_ANEW, 300)
     took_s = time.perf_counter() - began

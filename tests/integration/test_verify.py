@@ -36,19 +36,9 @@ def fill(start, fake, count):
     layers = [images.random_bytes(1000 + 700 * i, i) for i in range(count)]
     image = fake.add("a/b", images.image(layers), "v1")
     mirror = start(scrub_interval="0s")
-    pull(mirror, image)
-    for digest in [*image.blobs, image.digest]:
-        mirror.wait_held(digest, 60)
+    mirror.hold("a/b", "v1", image)
     mirror.wait_hit(f"/v2/a/b/blobs/{image.layer}", 60)
     return mirror, image
-
-
-def pull(mirror, image):
-    assert mirror.manifest("a/b", "v1").body == image.manifest
-    with mirror.wire() as wire:
-        for digest, data in image.blobs.items():
-            reply = wire.exchange(f"/v2/a/b/blobs/{digest}")
-            assert reply.status == 200 and reply.body == data
 
 
 @pytest.fixture(params=["server", "alone"])
@@ -96,7 +86,7 @@ def test_one_byte_flipped_in_each_of_a_hundred_blobs_is_found_and_fetched_again(
     assert in_quarantine(mirror) == set(bad)
     if is_alone:
         mirror = start(data=mirror.data, scrub_interval="0s")
-    pull(mirror, image)
+    mirror.pull("a/b", "v1", image)
     sent = {r.target.split("/")[-1]: r.sent for r in fake.asked("/v2/a/b/blobs/") if r.method == "GET" and r.sent}
     assert sent == {digest: len(data) for digest, data in bad.items()}
     assert sum(r.sent for r in fake.asked("/v2/a/b/")) == sum(map(len, bad.values()))
@@ -114,7 +104,7 @@ def test_it_prints_a_line_for_people(held):
     assert hint == "tranship verify --repair sets the wrong aside; the next pull fetches them again"
     status, out, _ = verify(mirror.data, "--repair")
     assert status == 0 and "; set aside\n" in out and "1 wrong, of which 1 were set aside" in out
-    pull(again(), image)
+    again().pull("a/b", "v1", image)
 
 
 def test_what_is_cut_short_emptied_or_no_file_is_found_too(held):
@@ -130,7 +120,7 @@ def test_what_is_cut_short_emptied_or_no_file_is_found_too(held):
     assert status == 0
     assert {w["digest"]: w["set_aside"] for w in json.loads(out)["wrong"]} == dict.fromkeys(
         [cut, emptied, folder, link], True)
-    pull(again(), image)
+    again().pull("a/b", "v1", image)
     assert verify(mirror.data)[0] == 0
 
 
@@ -146,7 +136,7 @@ def test_files_and_index_agree_afterwards(held):
         held = {f"sha256:{row[0][1:].hex()}" for row in index.execute("SELECT digest FROM blob")}
     index.close()
     assert held == mirror.held()
-    pull(again(), image)
+    again().pull("a/b", "v1", image)
 
 
 @pytest.mark.parametrize("content", [None, b"no database at all, and longer than that"])
@@ -165,7 +155,7 @@ def test_an_index_that_is_lost_or_broken_is_told_and_made_anew_by_repair(start, 
     assert status == 0 and "index: 5 files added" in out
     assert (mirror.data / "tranship.db.broken").exists() == (content is not None)
     fake.forget()
-    pull(start(data=mirror.data), image)
+    start(data=mirror.data).pull("a/b", "v1", image)
     assert [r for r in fake.asked("/v2/a/b/blobs/") if r.method == "GET"] == []
 
 
