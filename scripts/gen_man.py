@@ -17,6 +17,7 @@ PAGE = TOP / "docs/man/tranship.1"
 SAMPLE = TOP / "etc/tranship.json"
 USUAL = "/etc/tranship/tranship.json"
 METAVARS = {"DURATION": "DURATION", "SIZE": "SIZE", "NUMBER": "N"}
+OF_EVERY_COMMAND = {"config", "data", "help"}  # which the section of serve tells of
 # Options that speak of docker.io: the sample says them where its registry is.
 OF_DOCKER_IO = {"upstream", "mirror", "username", "password_file"}
 
@@ -110,13 +111,17 @@ def said_by(binary, *words):
 def against_help(page, binary):
     """What is only in one of the two."""
     commands = set(re.findall(r"^  (\w[\w-]*) ", said_by(binary), re.M))
-    in_page = set(re.findall(r"^\.Ss (\S+)$", page, re.M))
-    for name in commands ^ in_page:
-        yield f"command {name}: only in " + ("--help" if name in commands else "the manual")
-    in_help = {option for command in commands for option in re.findall(r"^  --([\w-]+)", said_by(binary, command), re.M)}
-    in_page = set(re.findall(r"^\.It Fl -([\w-]+)", page, re.M))
-    for name in in_help ^ in_page:
-        yield f"--{name}: only in " + ("--help" if name in in_help else "the manual")
+    synopsis = page.partition(".Sh SYNOPSIS")[2].partition(".Sh ")[0]
+    in_synopsis = set(re.findall(r"[\w-]+", " ".join(re.findall(r"^\.Cm (.*)", synopsis, re.M))))
+    sections = dict(re.findall(r"^\.Ss (\S+)$(.*?)(?=^\.S[hs] )", page, re.M | re.S))
+    for where, found in (("the manual's sections", set(sections)), ("its synopsis", in_synopsis)):
+        for name in commands ^ found:
+            yield f"command {name}: not in " + (where if name in commands else "--help")
+    for command in commands & set(sections):
+        in_help = set(re.findall(r"^  --([\w-]+)", said_by(binary, command), re.M))
+        in_page = set(re.findall(r"Fl -([\w-]+)", " ".join(re.findall(r"^\.It (.*)", sections[command], re.M))))
+        for name in (in_help ^ in_page) - (set() if command == "serve" else OF_EVERY_COMMAND):
+            yield f"{command} --{name}: only in " + ("--help" if name in in_help else "the manual")
 
 
 def against_sample(binary):
