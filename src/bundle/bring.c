@@ -13,9 +13,9 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/str.h"
-#include "bundle/digests.h"
 #include "bundle/platform.h"
 #include "fetch/local.h"
+#include "oci/digests.h"
 #include "oci/manifest.h"
 
 enum {

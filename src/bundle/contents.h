@@ -9,8 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "bundle/digests.h"
 #include "oci/digest.h"
+#include "oci/digests.h"
 
 #define CONTENTS_MAX_BYTES (32u * 1024 * 1024)      /* of bundle.json: some 250,000 blobs */
 #define CONTENTS_FILE_MAX_BYTES (20u * 1024 * 1024) /* of index.json: what containerd accepts */

@@ -1,7 +1,6 @@
 tranship_sources += src/bundle/admit.c src/bundle/admit.h
 tranship_sources += src/bundle/bring.c src/bundle/bring.h
 tranship_sources += src/bundle/contents.c src/bundle/contents.h
-tranship_sources += src/bundle/digests.c src/bundle/digests.h
 tranship_sources += src/bundle/docker.c src/bundle/docker.h
 tranship_sources += src/bundle/export.c src/bundle/export.h
 tranship_sources += src/bundle/foreign.c src/bundle/foreign.h

@@ -5,7 +5,7 @@
 
 #include <stddef.h>
 
-#include "bundle/digests.h"
+#include "oci/digests.h"
 
 #define RECEIPT_MAX_BYTES (64u * 1024 * 1024) /* some 800,000 blobs */
 #define RECEIPT_SCHEMA "tranship-receipt/1"

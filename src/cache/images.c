@@ -4,7 +4,6 @@
 #include "cache/images.h"
 
 #include <string.h>
-#include <uthash.h>
 
 #include "base/alloc.h"
 #include "base/auto.h"
@@ -15,6 +14,7 @@
 #include "cache/index.h"
 #include "cache/sql.h"
 #include "cache/store.h"
+#include "oci/digests.h"
 #include "oci/manifest.h"
 
 enum {
@@ -22,16 +22,11 @@ enum {
     CONFIG_MAX_BYTES = 1 << 20
 };
 
-struct seen {
-    UT_hash_handle hh;
-    struct digest digest;
-};
-
 /* Through one image. */
 struct walk {
     struct sql *sql;
     struct store *store;
-    struct seen *seen;
+    struct digests seen;
     uint64_t size_bytes;
     struct str platforms;
 };
@@ -54,14 +49,8 @@ struct parts {
 
 static void count_once(struct walk *w, const struct digest *d, int64_t size_bytes)
 {
-    struct seen *found;
-    HASH_FIND(hh, w->seen, d, sizeof *d, found);
-    if (found)
-        return;
-    found = alloc_zero(sizeof *found);
-    found->digest = *d;
-    HASH_ADD(hh, w->seen, digest, sizeof found->digest, found);
-    w->size_bytes += (uint64_t)size_bytes;
+    if (digests_add(&w->seen, d, NULL))
+        w->size_bytes += (uint64_t)size_bytes;
 }
 
 static void add_platform(struct walk *w, const char *platform)
@@ -180,16 +169,6 @@ static int walk_down(struct walk *w, const struct digest *d, bool is_top, unsign
     return result;
 }
 
-static void forget_seen(struct walk *w)
-{
-    struct seen *one = w->seen, *next;
-    HASH_CLEAR(hh, w->seen); /* the table only: its entries are still one after the other */
-    for (; one; one = next) {
-        next = one->hh.next;
-        free(one);
-    }
-}
-
 /* Fills in what the index says of its digest: 0 or -1. */
 static int look_at(struct walk *w, struct image *i, struct error *e)
 {
@@ -253,7 +232,7 @@ int images_each(struct index_reader *r, struct store *s, const struct images_fil
             continue;
         int looked = look_at(&w, &i, e);
         bool goes_on = looked == 0 && visit(&i, cls);
-        forget_seen(&w);
+        digests_fini(&w.seen);
         str_fini(&w.platforms);
         if (looked < 0)
             return -1;

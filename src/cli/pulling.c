@@ -20,11 +20,11 @@
 #include "base/error.h"
 #include "base/str.h"
 #include "bundle/bring.h"
-#include "bundle/digests.h"
 #include "bundle/list.h"
 #include "bundle/tags.h"
 #include "cli/progress.h"
 #include "cli/show.h"
+#include "oci/digests.h"
 
 enum {
     COLUMNS = 80,

@@ -4,9 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 
-#include "base/alloc.h"
 #include "base/auto.h"
 #include "base/clock.h"
 #include "base/error.h"
@@ -19,6 +17,7 @@
 #include "mirror/content.h"
 #include "mirror/freshness.h"
 #include "mirror/rights.h"
+#include "oci/digests.h"
 #include "oci/manifest.h"
 #include "oci/reference.h"
 #include "upstream/upstream.h"
@@ -34,16 +33,11 @@ struct sums {
     int64_t held, missing;             /* manifests and blobs */
 };
 
-struct seen {
-    UT_hash_handle hh;
-    struct digest digest;
-};
-
 /* Through an image. A digest that it names more than once counts once, and is looked into once. */
 struct walk {
     const struct explain_request *request;
     const struct upstream *upstream;
-    struct seen *seen;
+    struct digests seen;
     size_t entries;
     struct sums total;
 };
@@ -191,28 +185,6 @@ static const char *kind_name(enum child_kind kind)
     return names[kind];
 }
 
-static bool is_new(struct walk *w, const struct digest *d)
-{
-    struct seen *one;
-    HASH_FIND(hh, w->seen, d, sizeof *d, one);
-    if (one)
-        return false;
-    one = alloc_zero(sizeof *one);
-    one->digest = *d;
-    HASH_ADD(hh, w->seen, digest, sizeof *d, one);
-    return true;
-}
-
-static void forget_seen(struct walk *w)
-{
-    struct seen *one = w->seen, *next;
-    HASH_CLEAR(hh, w->seen); /* the table only: its entries are still one after the other */
-    for (; one; one = next) {
-        next = one->hh.next;
-        free(one);
-    }
-}
-
 static void sums_add(struct sums *s, const struct sums *more)
 {
     s->held += more->held;
@@ -265,7 +237,7 @@ static int add_manifest(struct walk *w, const struct digest *d, unsigned depth, 
 static int add_child(struct walk *w, const struct child *c, unsigned depth, struct sums *own,
                      struct str *out, struct error *e)
 {
-    bool is_first = is_new(w, &c->digest);
+    bool is_first = digests_add(&w->seen, &c->digest, NULL);
     json_write_open(out, NULL, '{');
     json_write_text(out, "kind", kind_name(c->kind));
     json_write_text(out, "platform", c->platform[0] ? c->platform : NULL);
@@ -329,7 +301,7 @@ static int add_image(struct walk *w, const struct digest *d, struct str *out, st
         json_write_text(out, "state", "missing");
     } else {
         is_here = add_state(w, d, -1, &own, out, e);
-        if (is_new(w, d))
+        if (digests_add(&w->seen, d, NULL))
             sums_add(&w->total, &own);
     }
     if (is_here == 1 && found == 1)
@@ -350,7 +322,7 @@ static int add_held(const struct explain_request *r, const struct upstream *u,
     json_write_number(out, "missing", w.total.missing);
     json_write_number(out, "missing_bytes", w.total.missing_bytes);
     json_write_close(out, '}');
-    forget_seen(&w);
+    digests_fini(&w.seen);
     return result;
 }
 

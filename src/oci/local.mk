@@ -1,5 +1,6 @@
 tranship_sources += src/oci/challenge.c src/oci/challenge.h
 tranship_sources += src/oci/digest.c src/oci/digest.h
+tranship_sources += src/oci/digests.c src/oci/digests.h
 tranship_sources += src/oci/manifest.c src/oci/manifest.h
 tranship_sources += src/oci/problem.c src/oci/problem.h
 tranship_sources += src/oci/range.c src/oci/range.h

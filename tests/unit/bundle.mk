@@ -1,5 +1,3 @@
-unit_tests += test_digests
-test_digests_SOURCES = tests/unit/test_digests.c
 unit_tests += test_tar
 test_tar_SOURCES = tests/unit/test_tar.c
 unit_tests += test_volumes

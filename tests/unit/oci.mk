@@ -1,5 +1,7 @@
 unit_tests += test_digest
 test_digest_SOURCES = tests/unit/test_digest.c
+unit_tests += test_digests
+test_digests_SOURCES = tests/unit/test_digests.c
 unit_tests += test_reference
 test_reference_SOURCES = tests/unit/test_reference.c
 unit_tests += test_manifest

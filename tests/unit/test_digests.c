@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "bundle/digests.h"
+#include "oci/digests.h"
 
 static struct digest number(uint32_t n)
 {

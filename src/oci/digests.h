@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * A set of digests that remembers their order: each has a number, from 0. Pure, one thread. */
-#ifndef BUNDLE_DIGESTS_H
-#define BUNDLE_DIGESTS_H
+#ifndef OCI_DIGESTS_H
+#define OCI_DIGESTS_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Open addressing over an array in the order of adding. */
-#include "bundle/digests.h"
+#include "oci/digests.h"
 
 #include <stdlib.h>
 #include <sys/random.h>
