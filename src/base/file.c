@@ -172,6 +172,16 @@ int file_read(int at, const char *name, size_t max, char **bytes, size_t *length
     return 1;
 }
 
+DIR *file_list(int at, const char *name)
+{
+    /* Opened anew: a descriptor that somebody holds would share its position. */
+    autoclose int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    if (dir)
+        take_fd(fd);
+    return dir;
+}
+
 int file_sync(int fd, struct error *e)
 {
     while (fsync(fd) < 0)

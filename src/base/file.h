@@ -4,6 +4,7 @@
 #ifndef BASE_FILE_H
 #define BASE_FILE_H
 
+#include <dirent.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -31,6 +32,15 @@ int file_open_regular(int at, const char *name, struct error *e);
 /* A whole file of at most max bytes, owned, 0-terminated. 1 read, 0 no such file, -1 failed (too
  * large: ERR_CORRUPT). */
 int file_read(int at, const char *name, size_t max, char **bytes, size_t *length, struct error *e);
+/* The names in a folder, from the first one on; closedir, or autoclosedir DIR *dir = …. NULL and
+ * errno if it is none. */
+DIR *file_list(int at, const char *name);
+static inline void file_auto_closedir_(DIR **dir)
+{
+    if (*dir)
+        closedir(*dir);
+}
+#define autoclosedir __attribute__((cleanup(file_auto_closedir_)))
 int file_sync(int fd, struct error *e); /* fsync, files and folders */
 /* Replaces name as a whole: temporary beside it, fsync if durable, rename, fsync of the folder if
  * durable. */

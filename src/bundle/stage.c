@@ -34,25 +34,9 @@ struct stage {
 
 /* --- folders ---------------------------------------------------------------------------------- */
 
-static void close_listing(DIR **dir)
-{
-    if (*dir)
-        closedir(*dir);
-}
-#define autoclosedir __attribute__((cleanup(close_listing)))
-
-static DIR *list(int folder)
-{
-    autoclose int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-    if (dir)
-        take_fd(fd);
-    return dir;
-}
-
 static void empty(int folder)
 {
-    autoclosedir DIR *dir = list(folder);
+    autoclosedir DIR *dir = file_list(folder, ".");
     const struct dirent *entry;
     while (dir && (entry = readdir(dir)))
         unlinkat(folder, entry->d_name, 0);
@@ -65,7 +49,7 @@ static bool is_locked_by_us(int folder)
 
 static void sweep(int all, const char *mine)
 {
-    autoclosedir DIR *dir = list(all);
+    autoclosedir DIR *dir = file_list(all, ".");
     const struct dirent *entry;
     while (dir && (entry = readdir(dir))) {
         struct stat st;

@@ -75,18 +75,11 @@ int quarantine_take(struct store *s, const struct digest *d, int fd, struct erro
 static void each(struct store *s, bool (*visit)(int folder, const char *name, void *cls), void *cls)
 {
     const struct dirent *entry;
-    int folder = file_open_folder(store_folder(s), QUARANTINE_FOLDER, false, NULL);
-    DIR *dir = folder < 0 ? NULL : fdopendir(folder);
-    if (!dir) {
-        if (folder >= 0)
-            close(folder);
-        return;
-    }
-    while ((entry = readdir(dir)))
+    autoclosedir DIR *dir = file_list(store_folder(s), QUARANTINE_FOLDER);
+    while (dir && (entry = readdir(dir)))
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
-            !visit(folder, entry->d_name, cls))
+            !visit(dirfd(dir), entry->d_name, cls))
             break;
-    closedir(dir);
 }
 
 struct sweep {

@@ -7,32 +7,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/auto.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "cache/room.h"
 #include "cache/store_inside.h"
 
 /* --- walking ---------------------------------------------------------------------------------- */
-
-static void close_listing(DIR **dir)
-{
-    if (*dir)
-        closedir(*dir);
-}
-#define autoclosedir __attribute__((cleanup(close_listing)))
-
-/* A listing of its own: the descriptor that is held open would share its position. */
-static DIR *open_listing(int folder)
-{
-    autoclose int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-    if (dir)
-        take_fd(fd);
-    return dir;
-}
 
 static bool is_regular(int folder, const struct dirent *entry)
 {
@@ -47,7 +30,7 @@ static int list_algorithm(struct store *s, int algorithm, bool is_any,
                           struct error *e)
 {
     struct slice name = slice_of(store_algorithm_folders[algorithm]);
-    autoclosedir DIR *dir = open_listing(s->blobs[algorithm]);
+    autoclosedir DIR *dir = file_list(s->blobs[algorithm], ".");
     if (!dir)
         return error_errno(e, "list %s/blobs/%s", s->path, name.at);
     for (;;) {
@@ -186,7 +169,7 @@ int store_sweep_ingest(struct store *s, int64_t max_age_s, unsigned *kept, unsig
                        struct error *e)
 {
     struct sweep w = {.store = s, .oldest_s = clock_wall_s() - max_age_s};
-    autoclosedir DIR *dir = open_listing(s->ingest);
+    autoclosedir DIR *dir = file_list(s->ingest, ".");
     if (!dir)
         return error_errno(e, "list %s/ingest", s->path);
     /* Names removed while listing may or may not come again (POSIX); sweep_name takes both. */

@@ -149,6 +149,24 @@ static void links_are_not_followed(void **state)
     assert_non_null(strstr(e.text, "a link"));
 }
 
+static void a_folder_is_listed_from_its_first_name_each_time_and_not_through_a_link(void **state)
+{
+    struct place *p = *state;
+    put(p, "f", "");
+    assert_int_equal(symlinkat(".", p->fd, "link"), 0);
+    for (int n = 0; n < 2; n++) {
+        autoclosedir DIR *dir = file_list(p->fd, ".");
+        unsigned names = 0;
+        assert_non_null(dir);
+        for (struct dirent *entry; (entry = readdir(dir));)
+            names += entry->d_name[0] != '.';
+        assert_int_equal(names, 2);
+    }
+    assert_null(file_list(p->fd, "link"));
+    assert_null(file_list(p->fd, "f"));
+    assert_int_equal(errno, ENOTDIR);
+}
+
 static void replacing_a_link_leaves_its_target_alone(void **state)
 {
     struct place *p = *state;
@@ -401,6 +419,7 @@ int main(void)
         placed(a_path_through_a_file_is_an_error_that_names_it),
         placed(a_folder_is_opened_and_made_only_on_request),
         placed(links_are_not_followed),
+        placed(a_folder_is_listed_from_its_first_name_each_time_and_not_through_a_link),
         placed(replacing_a_link_leaves_its_target_alone),
         placed(a_missing_file_is_no_error_and_results_are_untouched),
         placed(a_file_is_read_up_to_the_limit_and_not_beyond),
