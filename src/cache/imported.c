@@ -26,11 +26,5 @@ int imported_each_registry(struct index_reader *r, bool (*visit)(const char *reg
                            void *cls, struct error *e)
 {
     autoquery struct query q = query_start(index_reading(r), SQL_EACH_IMPORTED);
-    int count = 0, got;
-    while ((got = query_step(&q, e)) > 0) {
-        count++;
-        if (!visit(query_get_text(&q, 0), cls))
-            break;
-    }
-    return got < 0 ? -1 : count;
+    return query_each_text(&q, visit, cls, e);
 }

@@ -77,13 +77,7 @@ int index_each_holder(struct index_reader *r, const struct digest *d,
 {
     autoquery struct query q = index_query(r, SQL_EACH_HOLDER);
     query_digest(&q, d);
-    int count = 0, got;
-    while ((got = query_step(&q, e)) > 0) {
-        count++;
-        if (!visit(query_get_text(&q, 0), cls))
-            break;
-    }
-    return got < 0 ? -1 : count;
+    return query_each_text(&q, visit, cls, e);
 }
 
 int index_find_tag(struct index_reader *r, const char *registry, const char *repository,
@@ -134,13 +128,7 @@ int index_each_tag(struct index_reader *r, const char *registry, const char *rep
     query_text(&q, repository);
     query_text(&q, last);
     query_integer(&q, limit_of(max));
-    int count = 0, got;
-    while ((got = query_step(&q, e)) > 0) {
-        count++;
-        if (!visit(query_get_text(&q, 0), cls))
-            break;
-    }
-    return got < 0 ? -1 : count;
+    return query_each_text(&q, visit, cls, e);
 }
 
 int index_each_repository(struct index_reader *r, const char *last_registry, const char *last_name,
@@ -201,13 +189,7 @@ int index_each_image_with(struct index_reader *r, const struct digest *d, size_t
     autoquery struct query q = index_query(r, SQL_EACH_IMAGE_WITH);
     query_digest(&q, d);
     query_integer(&q, limit_of(max));
-    int count = 0, got;
-    while ((got = query_step(&q, e)) > 0) {
-        count++;
-        if (!visit(query_get_text(&q, 0), cls))
-            break;
-    }
-    return got < 0 ? -1 : count;
+    return query_each_text(&q, visit, cls, e);
 }
 
 int index_next_blob(struct index_reader *r, const struct digest *after, struct digest *out,

@@ -348,6 +348,18 @@ int query_run(struct query *q, struct error *e)
     return got < 0 ? -1 : 0;
 }
 
+int query_each_text(struct query *q, bool (*visit)(const char *text, void *cls), void *cls,
+                    struct error *e)
+{
+    int count = 0, got;
+    while ((got = query_step(q, e)) > 0) {
+        count++;
+        if (!visit(query_get_text(q, 0), cls))
+            break;
+    }
+    return got < 0 ? -1 : count;
+}
+
 void query_end(struct query *q)
 {
     if (!q->statement)

@@ -65,7 +65,10 @@ void query_integer(struct query *q, int64_t value);
 void query_digest(struct query *q, const struct digest *d); /* NULL or algorithm 0: SQL's NULL */
 int query_step(struct query *q, struct error *e);           /* 1: a row; 0: no more; -1 */
 int query_run(struct query *q, struct error *e);            /* to the end, without rows; 0 or -1 */
-void query_end(struct query *q);                            /* lets the read transaction go */
+/* Visits the first column of each row; visit returns false to stop. Count visited or -1. */
+int query_each_text(struct query *q, bool (*visit)(const char *text, void *cls), void *cls,
+                    struct error *e);
+void query_end(struct query *q); /* lets the read transaction go */
 #define autoquery __attribute__((cleanup(query_end)))
 
 /* Columns of the row; text is never NULL and lives until the next step. */

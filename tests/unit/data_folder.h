@@ -150,4 +150,20 @@ static inline void hold_text(const struct data_folder *f, const char *text)
         fail_msg("%s", e.text);
 }
 
+/* Ends the test if the call, which is given e, fails. */
+#define OK(call)                                                                                   \
+    do {                                                                                           \
+        struct error e_ = {0}, *e = &e_;                                                           \
+        if ((call) < 0)                                                                            \
+            fail_msg("%s: %s", #call, e_.text);                                                    \
+    } while (0)
+
+/* A write to the index o->x in a transaction of its own. */
+#define WRITE(o, call)                                                                             \
+    do {                                                                                           \
+        OK(index_begin((o)->x, e));                                                                \
+        OK(call);                                                                                  \
+        OK(index_commit((o)->x, e));                                                               \
+    } while (0)
+
 #endif

@@ -27,20 +27,6 @@ struct opened {
     int64_t now_s;
 };
 
-#define OK(call)                                                                                   \
-    do {                                                                                           \
-        struct error e_ = {0}, *e = &e_;                                                           \
-        if ((call) < 0)                                                                            \
-            fail_msg("%s: %s", #call, e_.text);                                                    \
-    } while (0)
-
-#define WRITE(o, call)                                                                             \
-    do {                                                                                           \
-        OK(index_begin((o)->x, e));                                                                \
-        OK(call);                                                                                  \
-        OK(index_commit((o)->x, e));                                                               \
-    } while (0)
-
 static void open_all(struct opened *o)
 {
     struct error e = {0};

@@ -65,21 +65,6 @@ static int teardown(void **state)
     return 0;
 }
 
-#define OK(call)                                                                                   \
-    do {                                                                                           \
-        struct error e_ = {0}, *e = &e_;                                                           \
-        if ((call) < 0)                                                                            \
-            fail_msg("%s: %s", #call, e_.text);                                                    \
-    } while (0)
-
-/* A write of its own transaction. */
-#define WRITE(o, call)                                                                             \
-    do {                                                                                           \
-        OK(index_begin((o)->x, e));                                                                \
-        OK(call);                                                                                  \
-        OK(index_commit((o)->x, e));                                                               \
-    } while (0)
-
 static int find_blob(struct opened *o, const char *text, uint64_t *size)
 {
     struct digest d = digest_of_text(text);
