@@ -173,7 +173,12 @@ static struct index *index_new(struct store *s)
 
 static int open_and_compare(struct index *x, struct error *e)
 {
-    return open_file(x, e) < 0 || index_compare(x, e) < 0 ? -1 : 0;
+    if (open_file(x, e) < 0)
+        return -1;
+    int result = index_compare(x, e);
+    if (result < 0)
+        sql_doubt(&x->writer, e);
+    return result;
 }
 
 /* SQLite takes a file for broken, too, if it could not read it in the wrong moment; and what is set
@@ -299,7 +304,9 @@ static bool looks_broken(struct index *x)
 {
     struct error e = {0};
     sql_forget_pages(&x->writer);
-    return sql_check(&x->writer, &e) < 0 && e.kind == ERR_CORRUPT;
+    if (sql_check(&x->writer, &e) < 0)
+        sql_doubt(&x->writer, &e);
+    return e.kind == ERR_CORRUPT;
 }
 
 /* A read that failed in the wrong moment looks the same to SQLite: a look at all of it tells, and a
@@ -317,6 +324,7 @@ static int mend_lost(struct index *x, struct error *e)
         result = write_again(x, &why);
     if (result == 0)
         return 0;
+    sql_doubt(&x->writer, &why);
     if (why.kind == ERR_CORRUPT)
         return make_anew(x, &why, e);
     return error_set(e, why.kind, "%s", why.text);

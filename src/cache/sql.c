@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/auto.h"
 #include "base/error.h"
 
 static const char *const statement_texts[SQL_COUNT] = {
@@ -179,6 +180,33 @@ int sql_check(struct sql *s, struct error *e)
     return result == SQLITE_OK ? 0 : -1;
 }
 
+static int read_file(struct sql *s, int which, struct error *e)
+{
+    enum { STEP_BYTES = 1 << 16 };
+    sqlite3_file *file = NULL;
+    sqlite3_int64 size = 0;
+    if (sqlite3_file_control(s->handle, "main", which, &file) != SQLITE_OK || !file ||
+        !file->pMethods)
+        return 0;
+    autofree char *bytes = alloc_zero(STEP_BYTES);
+    int result = file->pMethods->xFileSize(file, &size);
+    for (sqlite3_int64 at = 0; result == SQLITE_OK && at < size; at += STEP_BYTES) {
+        result = file->pMethods->xRead(file, bytes, STEP_BYTES, at);
+        if (result == SQLITE_IOERR_SHORT_READ) /* its last step */
+            result = SQLITE_OK;
+    }
+    if (result == SQLITE_OK)
+        return 0;
+    return error_set(e, ERR_IO, "index %s cannot be read (%s): taken away, it is made anew",
+                     s->path, sqlite3_errstr(result));
+}
+
+void sql_doubt(struct sql *s, struct error *e)
+{
+    if (s->handle && e && e->kind == ERR_CORRUPT && read_file(s, SQLITE_FCNTL_FILE_POINTER, e) == 0)
+        (void)read_file(s, SQLITE_FCNTL_JOURNAL_POINTER, e);
+}
+
 int sql_copy_to(struct sql *s, const char *path, struct error *e)
 {
     char *text = sqlite3_mprintf("VACUUM INTO %Q", path);
@@ -265,6 +293,7 @@ int sql_open_writer(struct sql *s, const char *path, struct error *e)
     if (open_handle(s, path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, writer_settings, e) == 0 &&
         migrate(s, e) == 0 && sql_make_scratch(s, e) == 0 && prepare_all(s, e) == 0)
         return 0;
+    sql_doubt(s, e);
     sql_close(s);
     return -1;
 }

@@ -40,6 +40,10 @@ void sql_close(struct sql *s);   /* a zeroed one is fine */
 bool sql_is_busy(struct sql *s); /* somebody is in the midst of a statement's rows */
 /* Reads every page: -1 and ERR_CORRUPT if one is not what it should be. */
 int sql_check(struct sql *s, struct error *e);
+/* SQLite calls a page that the disk does not give (EIO) a wrong one. Where e says ERR_CORRUPT,
+ * reads every byte of the file and its log, whatever they mean: if one cannot be had now, e says
+ * that. */
+void sql_doubt(struct sql *s, struct error *e);
 /* All of it as it is now into a new file, whatever became of its own. */
 int sql_copy_to(struct sql *s, const char *path, struct error *e);
 int sql_exec(struct sql *s, const char *text, struct error *e);

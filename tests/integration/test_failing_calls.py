@@ -100,14 +100,21 @@ def failing(world):
 
 
 def open_files(mirror):
-    """What its descriptors on the data folder are open on, but for the index: SQLite keeps one that it opened again for the
-    next time, as long as there are others."""
+    """What its descriptors on the data folder are open on: (the index, all else). SQLite keeps one that it opened again for
+    the next time, as long as there are others."""
     folder = pathlib.Path(f"/proc/{mirror.process.pid}/fd")
     found = []
     for name in os.listdir(folder):
         with contextlib.suppress(FileNotFoundError):
             found.append(os.readlink(folder / name))
-    return sorted(path for path in found if path.startswith(str(mirror.data)) and "tranship.db" not in path)
+    here = sorted(path for path in found if path.startswith(str(mirror.data)))
+    return [path for path in here if "tranship.db" in path], [path for path in here if "tranship.db" not in path]
+
+
+def check_open_files(mirror, before):
+    """None that were not before; of the index twice as many at most, when each of its readers opened it again."""
+    wait_until(lambda: open_files(mirror)[1] == before[1], what=f"no more open files than {before[1]}")
+    assert len(open_files(mirror)[0]) <= 2 * len(before[0]), open_files(mirror)[0]
 
 
 def fetch(mirror, path, attempts):
@@ -178,7 +185,8 @@ def test_pulls_go_on_whichever_call_fails(world, failing, kinds, reason, many):
             assert pull(mirror, *world.old) == []
             files = open_files(mirror)
         was_reached = check_case(mirror, world, failing, kinds, reason, n, MANY[many])
-        wait_until(lambda: open_files(mirror) == files, what=f"no more open files than {files}")
+        check_open_files(mirror, files)
+        assert not list(mirror.data.glob("tranship.db.*")), "an index that could not be read or written is not a broken one"
         if not was_reached or leaves_a_mark(kinds, reason):
             mirror.stop()
             mirror = None
