@@ -2,7 +2,7 @@
  * The durable thread. Takes letters in groups and does each group in three steps: files, one sync
  * of the folders, one transaction; then tells. Knows the order of becoming durable and nothing of
  * why something is stored. What fails is told to its sender and forgotten: the files of a group
- * whose transaction failed stay, for their names are true, and the next start adopts them. */
+ * whose transaction failed stay, for their names are true, and are adopted once it goes again. */
 #include <stdlib.h>
 
 #include "base/alloc.h"
@@ -20,7 +20,8 @@
 #define QUEUE_MAX 65536u
 #define GROUP_MAX 256u
 #define MEND_AGAIN_MS 10000
-#define TICK_MS 1000 /* to see whether something must go, if no letter comes */
+#define COMPARE_AFTER_MS 10000 /* without a failure */
+#define TICK_MS 1000           /* to see whether something must go, if no letter comes */
 
 struct group {
     struct entry *entries[GROUP_MAX];
@@ -63,6 +64,12 @@ static void note_broken(struct ledger *l, const struct error *why)
         return;
     l->broken = *why;
     l->mend_at_ms = 0;
+}
+
+/* Something was done to files of which the rows may not tell. */
+static void note_apart(struct ledger *l)
+{
+    l->compare_at_ms = clock_mono_ms() + COMPARE_AFTER_MS;
 }
 
 static void collect(struct ledger *l, struct group *g, int64_t timeout_ms)
@@ -137,6 +144,7 @@ static void do_files(struct ledger *l, struct group *g)
     if (!published || store_sync(l->store, &e) == 0)
         return;
     note_failure(l, "folders not synced", NULL, &e);
+    note_apart(l);
     for (size_t i = 0; i < g->count; i++)
         if (is_publish(g->entries[i]) && g->entries[i]->error.kind == ERR_NONE)
             g->entries[i]->error = e;
@@ -231,6 +239,7 @@ static void do_transaction(struct ledger *l, struct group *g)
     index_rollback(l->x);
     note_failure(l, "index not written", NULL, &e);
     note_broken(l, &e);
+    note_apart(l);
     for (size_t i = 0; i < g->count; i++) {
         struct entry *n = g->entries[i];
         if (!holds_rows(n) || n->error.kind != ERR_NONE)
@@ -285,8 +294,10 @@ static void do_work(struct ledger *l, struct group *g)
             got = n->kind == ENTRY_EVICT ? do_evict(l, n)
                                          : n->work(l->store, l->x, n->cls, &n->error);
         while (got > 0 && !is_put_off(l, g, i));
-        if (got < 0 && error_http_status(n->error.kind) >= 500) /* else it cannot be, and is told */
+        if (got < 0 && error_http_status(n->error.kind) >= 500) { /* else it cannot be: told */
             note_failure(l, "work on the index failed", NULL, &n->error);
+            note_apart(l);
+        }
     }
 }
 
@@ -320,12 +331,26 @@ static void look_after_index(struct ledger *l)
     l->mend_at_ms = now_ms + (is_well ? TICK_MS : MEND_AGAIN_MS);
 }
 
+/* Once that goes again: index_step then does what is found. */
+static void compare_again(struct ledger *l)
+{
+    struct error e;
+    if (l->compare_at_ms == 0 || clock_mono_ms() < l->compare_at_ms || index_is_agreeing(l->x))
+        return;
+    l->compare_at_ms = 0;
+    if (index_compare(l->x, &e) == 0)
+        return;
+    note_failure(l, "index not compared with the files", NULL, &e);
+    note_apart(l);
+}
+
 /* Some of what waits for nobody's letter. true: there is more. Where the disk is too full for rows,
  * something has to go although not all are there. */
 static bool do_own_work(struct ledger *l)
 {
     struct error e;
     look_after_index(l);
+    compare_again(l);
     int got = index_is_agreeing(l->x) ? index_step(l->x, &e) : 0;
     if (got > 0)
         return true;

@@ -61,6 +61,8 @@ struct ledger {
     struct evict *evict;
     int64_t mend_at_ms;  /* when the index is looked at next */
     struct error broken; /* what was last told of it, if it was that it is broken */
+    int64_t
+        compare_at_ms; /* when files and rows are compared, as they may differ; 0: they do not */
     pthread_t thread;
 };
 

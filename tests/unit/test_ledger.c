@@ -338,6 +338,27 @@ static void failed_transaction_is_told_to_all_and_files_are_adopted_by_the_next_
     assert_int_equal(find_blob(n, "two"), 1);
 }
 
+static void files_of_a_failed_transaction_are_adopted_once_it_goes_again(void **state)
+{
+    struct running *n = *state;
+    struct told t = TOLD_INIT;
+    clock_freeze(1000, 1000);
+    sqlite3 *stranger = lock_index(n);
+    post_bytes(n, "one", NULL, &t);
+    await(&t, 1);
+    assert_int_equal(t.badly, 1);
+    clock_advance_ms(9000);
+    ledger_settle(n->l);
+    sqlite3_close(stranger); /* rolls back */
+    assert_int_equal(find_blob(n, "one"), 0);
+    clock_advance_ms(1000);
+    for (int i = 0; i < 10 && find_blob(n, "one") == 0; i++)
+        ledger_settle(n->l);
+    assert_int_equal(find_blob(n, "one"), 1);
+    assert_true(room_taken(store_room(n->folder->store)) >= room_of_file(3));
+    clock_real();
+}
+
 /* --- the rest --------------------------------------------------------------------------------- */
 
 static void small_letters_become_rows(void **state)
@@ -714,6 +735,7 @@ int main(void)
         T(publish_that_fails_fails_alone),
         T(statement_that_fails_undoes_the_rows_of_its_group_only),
         T(failed_transaction_is_told_to_all_and_files_are_adopted_by_the_next_start),
+        T(files_of_a_failed_transaction_are_adopted_once_it_goes_again),
         T(small_letters_become_rows),
         T(last_of_many_touches_counts),
         T(hits_add_up_and_stay_when_the_blob_comes_again),
