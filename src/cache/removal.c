@@ -76,7 +76,7 @@ static int find_digest(struct sql *sql, struct target *t, struct error *e)
 static int find(struct sql *sql, const char *text, struct target *t, struct error *e)
 {
     int64_t ignored;
-    t->is_bare = digest_parse(slice_of(text), &t->digest) == 1;
+    t->is_bare = reference_is_digest(slice_of(text), &t->digest);
     if (!t->is_bare && reference_parse(slice_of(text), &t->name, e) < 0)
         return -1;
     int got = t->is_bare                 ? find_blob(sql, &t->digest, &ignored, e)

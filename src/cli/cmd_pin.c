@@ -24,7 +24,7 @@ int cmd_pin(int argc, char **argv)
         "pin",
         "pin IMAGE…\n\nWhat that name means, now and whenever it moves, is not evicted, whatever "
         "the budget. Nothing else\nabout it is frozen, and it need not be held yet.",
-        keep_pin, add_pinned};
+        keep_pin, add_pinned, false};
     return keeping_command(&v, argc, argv);
 }
 
@@ -32,6 +32,6 @@ int cmd_unpin(int argc, char **argv)
 {
     static const struct keeping_verb v = {
         "unpin", "unpin IMAGE…\n\nTakes a pin back. The image stays until its space is wanted.",
-        keep_unpin, add_unpinned};
+        keep_unpin, add_unpinned, false};
     return keeping_command(&v, argc, argv);
 }

@@ -30,6 +30,6 @@ int cmd_remove(int argc, char **argv)
         "remove IMAGE|DIGEST…\n\nForgets a tag (alpine:3), an image (alpine@sha256:…) or a blob "
         "(sha256:…). What nothing else here names\ngoes with it. Who asks for it next gets it from "
         "the upstream again.",
-        removal_work, add_line};
+        removal_work, add_line, true};
     return keeping_command(&v, argc, argv);
 }

@@ -97,13 +97,16 @@ struct json_t *keeping_do(const struct config *c, const char *verb, keep_work wo
 
 /* --- a command that takes images -------------------------------------------------------------- */
 
-static int add_names(char **names, int count, struct str *request, struct error *e)
+static int add_names(const struct keeping_verb *v, char **names, int count, struct str *request,
+                     struct error *e)
 {
     struct reference ignored;
+    struct digest also_ignored;
     json_write_open(request, NULL, '{');
     json_write_open(request, "images", '[');
     for (int i = 0; i < count; i++) {
-        if (reference_parse(slice_of(names[i]), &ignored, e) < 0) {
+        bool is_well = v->takes_digests && reference_is_digest(slice_of(names[i]), &also_ignored);
+        if (!is_well && reference_parse(slice_of(names[i]), &ignored, e) < 0) {
             e->kind = ERR_USAGE; /* the command line's mistake */
             return -1;
         }
@@ -143,7 +146,7 @@ int keeping_command(const struct keeping_verb *v, int argc, char **argv)
         return 0;
     if (rest == 0)
         rest = error_set(&e, ERR_USAGE, "%s takes at least one IMAGE", v->name);
-    if (rest < 0 || add_names(argv, rest, &request, &e) < 0)
+    if (rest < 0 || add_names(v, argv, rest, &request, &e) < 0)
         return arguments_fail(&e);
     if (arguments_config(&a, &c) < 0)
         return 2;

@@ -4,6 +4,8 @@
 #ifndef CLI_KEEPING_H
 #define CLI_KEEPING_H
 
+#include <stdbool.h>
+
 #include "cache/keep.h"
 
 struct config;
@@ -26,6 +28,7 @@ struct keeping_verb {
     const char *name, *usage;
     keep_work work;
     void (*add_line)(const struct json_t *image, struct str *out); /* of the report's "images" */
+    bool takes_digests; /* without the name of an image, too */
 };
 int keeping_command(const struct keeping_verb *v, int argc, char **argv); /* the exit status */
 

@@ -129,12 +129,21 @@ bool reference_names_registry(struct slice first)
            slice_equals(first, "localhost");
 }
 
+bool reference_is_digest(struct slice text, struct digest *out)
+{
+    bool has_at = text.length > 0 && text.at[0] == '@';
+    return digest_parse((struct slice){text.at + has_at, text.length - has_at}, out) == 1;
+}
+
 int reference_parse(struct slice text, struct reference *out, struct error *e)
 {
     struct reference r;
     struct slice rest = text, head, tail;
     int shown = (int)(text.length < 200 ? text.length : 200);
     memset(&r, 0, sizeof r);
+    if (reference_is_digest(text, &r.digest)) /* by the letter, a tag of library/sha256 */
+        return error_set(e, ERR_NAME_INVALID, "\"%.*s\" is a digest without the name of an image",
+                         shown, text.at);
     slice_copy(slice_of("docker.io"), r.registry, sizeof r.registry);
     if (slice_cut(rest, '@', &head, &tail)) {
         int found = digest_parse(tail, &r.digest);

@@ -33,6 +33,8 @@ struct reference {
 };
 int reference_parse(struct slice text, struct reference *out,
                     struct error *e); /* 0 or -1 (ERR_NAME_INVALID …) */
+/* Is it a digest and no name, written "sha256:…", or "@sha256:…" as `list` does? */
+bool reference_is_digest(struct slice text, struct digest *out);
 
 /* Appends the whole name: "docker.io/library/alpine:3", or with "@sha256:…" and no tag if there is
  * a digest. */

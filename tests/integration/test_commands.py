@@ -172,6 +172,7 @@ def test_names_are_looked_at_before_anything_is_done(fake, place):
     assert "no image name" in place.refused("pin", "good", "Not Good", status=2)
     place.refused("pin", status=2)
     place.refused("unpin", "a@sha256:12", status=2)
+    assert "a digest without the name of an image" in place.refused("pin", made("one").digest, status=2)
     assert not place.listed()
 
 

@@ -79,6 +79,22 @@ def listed(mirror):
     return [(one["image"], one["repository"], one["state"]) for one in found]
 
 
+def test_what_list_tells_of_an_image_without_a_name_is_what_other_commands_take(held, start):
+    """Its digest, after any repository for a pin, and alone for who removes it."""
+    mirror, image = held
+    mirror.stop()
+    remove_all(mirror)
+    mirror = start(data=mirror.data)
+    mirror.wait_log(lambda e: e["message"] == MADE_ANEW, 60)
+    ((name, _, _),) = listed(mirror)
+    command("pin", f"a/b{name}", "--data", mirror.data)
+    command("evict", "--budget", "0", "--data", mirror.data)
+    assert mirror.holds(image.layer)
+    command("unpin", f"a/b{name}", "--data", mirror.data)
+    command("remove", name, "--data", mirror.data)
+    assert listed(mirror) == [] and not mirror.holds(image.layer)
+
+
 @pytest.mark.threads
 @pytest.mark.parametrize("damage", [remove_all, remove_database, remove_log, replace])
 def test_an_index_that_is_taken_away_from_a_running_mirror_is_written_again_with_its_tags(held, start, fake, damage):

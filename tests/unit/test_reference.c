@@ -181,6 +181,7 @@ static void malformed_names_are_refused_for_what_is_wrong(void **state)
     assert_int_equal(refused("alpine@blake3:" HEX), ERR_DIGEST_INVALID);
     assert_int_equal(refused("alpine@sha256:" HEX "@sha256:" HEX), ERR_DIGEST_INVALID);
     assert_int_equal(refused("@sha256:" HEX), ERR_NAME_INVALID);
+    assert_int_equal(refused("sha256:" HEX), ERR_NAME_INVALID);
 }
 
 static void library_counts_towards_the_255_bytes(void **state)
