@@ -191,10 +191,16 @@ class Tranship:
             return [json.loads(line) for line in self.lines if line.startswith("{")]
 
     def wait_log(self, claim, seconds=10):
-        """The first entry of which the claim is true, past or to come."""
+        """The first entry of which the claim is true, past or to come. Each is looked at once: there may be very many."""
+        looked_at = 0
+
         def look():
-            found = next((e for e in self.log() if claim(e)), None)
-            return found or (self.is_read and "gone")
+            nonlocal looked_at
+            for line in self.lines[looked_at:]:
+                looked_at += 1
+                if line.startswith("{") and claim(entry := json.loads(line)):
+                    return entry
+            return self.is_read and "gone"
         with self.news:
             found = self.news.wait_for(look, seconds)
         assert found and found != "gone", f"no such line was logged:\n{self.tail()}"
