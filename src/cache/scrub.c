@@ -25,6 +25,7 @@ enum {
     SUSPECTS_MAX = 1024,
     SAVE_EVERY_MS = 60 * 1000,
     LOOK_EVERY_MS = 60 * 1000, /* whether the next pass is due */
+    LOOK_AGAIN_MS = 10 * 1000, /* at what could not be read */
     FILE_COSTS_BYTES = 4096,   /* to open one, as bytes that are read */
     LEAST_RATE = 1 << 20,      /* bytes a second: a large blob must not take days */
     MOST_RATE = 64 << 20,      /* clients come first, however short the interval */
@@ -126,14 +127,12 @@ static void report(const struct digest *d, const struct scrub_found *found,
               LOG_S("error", failed->kind == ERR_NONE ? NULL : failed->text), LOG_END);
 }
 
-/* Looks at it, and lets the ledger set it aside if it is wrong. failed: ERR_NONE before. */
-static enum scrub_verdict judge(struct scrub *c, const struct digest *d,
-                                bool (*pace)(void *cls, size_t bytes), struct error *failed)
+/* Lets the ledger set it aside if it is wrong. failed: ERR_NONE before. */
+static enum scrub_verdict judge(struct scrub *c, const struct digest *d, enum scrub_verdict verdict,
+                                const struct scrub_found *found, struct error *failed)
 {
-    struct scrub_found found;
-    enum scrub_verdict verdict = scrub_look(c->store, d, pace, c, &found);
     if (verdict == SCRUB_WRONG) {
-        if (ledger_set_aside(c->ledger, d, found.fd, true, note_failed, failed))
+        if (ledger_set_aside(c->ledger, d, found->fd, true, note_failed, failed))
             ledger_settle(c->ledger);
         else
             error_set(failed, ERR_STOPPING, "the mirror is stopping");
@@ -141,15 +140,15 @@ static enum scrub_verdict judge(struct scrub *c, const struct digest *d,
             *failed = (struct error){0};
             verdict = SCRUB_ABSENT;
         } else {
-            report(d, &found, failed);
+            report(d, found, failed);
         }
     } else if (verdict == SCRUB_UNKNOWN) {
-        *failed = found.why;
+        *failed = found->why;
         log_event(LOG_LEVEL_WARNING, "a held blob could not be looked at",
-                  LOG_S("reason", found.why.text), LOG_END);
+                  LOG_S("reason", found->why.text), LOG_END);
     }
-    if (found.fd >= 0)
-        close(found.fd);
+    if (found->fd >= 0)
+        close(found->fd);
     return verdict;
 }
 
@@ -162,9 +161,12 @@ static bool until_stopped(void *cls, size_t bytes)
 static void clear(struct scrub *c, struct suspect *s)
 {
     struct error failed = {.kind = ERR_NONE};
+    struct scrub_found found;
     enum scrub_verdict verdict = SCRUB_STOPPED;
-    if (!is_stopping(c))
-        verdict = judge(c, &s->digest, until_stopped, &failed);
+    if (!is_stopping(c)) {
+        verdict = scrub_look(c->store, &s->digest, until_stopped, c, &found);
+        verdict = judge(c, &s->digest, verdict, &found, &failed);
+    }
     if (verdict == SCRUB_STOPPED)
         error_set(&failed, ERR_STOPPING, "the mirror is stopping");
     if (s->done)
@@ -245,6 +247,20 @@ static void end_pass(struct scrub *c)
               LOG_I("wrong", c->wrong), LOG_END);
 }
 
+/* A disk that gives nothing for a moment must not cost what is on it. */
+static enum scrub_verdict look(struct scrub *c, const struct digest *d, struct scrub_found *out)
+{
+    enum scrub_verdict verdict = scrub_look(c->store, d, keep_pace, c, out);
+    if (verdict != SCRUB_WRONG || out->why.kind == ERR_CORRUPT)
+        return verdict;
+    log_event(LOG_LEVEL_WARNING, "a held blob cannot be read, and is looked at again",
+              LOG_S("reason", out->why.text), LOG_END);
+    if (out->fd >= 0)
+        close(out->fd);
+    out->fd = -1;
+    return wait(c, LOOK_AGAIN_MS) ? scrub_look(c->store, d, keep_pace, c, out) : SCRUB_STOPPED;
+}
+
 /* The next blob in order. */
 static void pass_one(struct scrub *c)
 {
@@ -260,8 +276,11 @@ static void pass_one(struct scrub *c)
         wait(c, LOOK_EVERY_MS);
         return;
     }
-    enum scrub_verdict verdict =
-        keep_pace(c, FILE_COSTS_BYTES) ? judge(c, &d, keep_pace, &failed) : SCRUB_STOPPED;
+    struct scrub_found found;
+    if (!keep_pace(c, FILE_COSTS_BYTES))
+        return;
+    enum scrub_verdict verdict = look(c, &d, &found);
+    verdict = judge(c, &d, verdict, &found, &failed);
     if (verdict == SCRUB_STOPPED)
         return;
     c->pass.place = d;

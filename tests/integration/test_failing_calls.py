@@ -256,6 +256,19 @@ def test_a_disk_that_cannot_be_read_back_costs_one_attempt(world, failing):
     mirror.stop()
 
 
+def test_a_disk_that_gives_nothing_for_a_moment_costs_no_blob_that_the_scrub_looks_at(world, failing):
+    world.copy()
+    failing.set_clock(2 * 24 * 3600)  # a pass has ended before there was anything
+    mirror = world.start_again(failing, **{"scrub-interval": "1d"}).ready()
+    wait_until(lambda: mirror.metric("scrubbed_bytes_total") > 300_000, 30, "a large blob that is looked at")
+    failing.fail("read", "EIO")
+    mirror.wait_log(lambda e: e["message"] == "a held blob cannot be read, and is looked at again", 30)
+    failing.heal()
+    ended = mirror.wait_log(lambda e: e["message"] == "all that is held was looked at", 60)
+    assert ended["wrong"] == 0 and not (mirror.data / "quarantine").exists()
+    mirror.stop()
+
+
 def starts(mirror):
     """True: it serves. False: it ended, with one line that says why."""
     wait_until(lambda: mirror.is_read or any(e["message"] == "serving" for e in mirror.log()), 20, "a start or an end")
