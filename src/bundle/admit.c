@@ -79,7 +79,7 @@ static int check_absent(struct admission *a, struct error *e)
     for (size_t i = 0; i < a->plan.absent.digests.count; i++) {
         const struct digest *d = &a->plan.absent.digests.items[i];
         if (!store_has(a->store, d, NULL))
-            return error_set(e, ERR_NOT_FOUND, "blob %s went away meanwhile",
+            return error_set(e, ERR_NOT_FOUND, "blob %s was held and went meanwhile; try again",
                              digest_print(d, text));
     }
     return 0;

@@ -375,8 +375,11 @@ int store_publish_staged(struct store *s, const struct digest *d, int folder, co
 {
     char text[DIGEST_TEXT_MAX];
     autoclose int fd = openat(folder, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (fd < 0 && errno == ENOENT && store_has(s, d, NULL))
-        return 0;
+    if (fd < 0 && errno == ENOENT)
+        return store_has(s, d, NULL)
+                   ? 0
+                   : error_set(e, ERR_NOT_FOUND, "blob %s was held and went meanwhile; try again",
+                               digest_print(d, text));
     if (fd < 0)
         return error_errno(e, "publish %s: open %s", digest_print(d, text), name);
     if (publish_as(s, d, fd, folder, name, e) < 0)

@@ -518,6 +518,8 @@ static void what_another_staged_is_published_and_again(void **state)
     }
     assert_int_equal(store_publish_staged(f->store, &other, store_folder(f->store), "none", &e),
                      -1);
+    assert_int_equal(e.kind, ERR_NOT_FOUND);
+    assert_non_null(strstr(e.text, "was held and went meanwhile; try again"));
     assert_int_equal(store_has(f->store, &other, NULL), 0);
 }
 
