@@ -168,7 +168,7 @@ static int drop(struct agree *a, const struct digest *d, struct error *e)
     if (store_has(a->store, d, NULL)) /* it came meanwhile */
         return 0;
     a->result.lost++;
-    return index_remove_blob(a->x, d, e);
+    return index_lose_blob(a->x, d, e);
 }
 
 static void count(struct agree *a, const struct digest *d)

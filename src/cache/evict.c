@@ -168,7 +168,7 @@ static int is_spared(struct evict *v, const struct candidate *c, struct error *e
     if (got == 0)
         got = spare_used(v, c, e);
     if (got == 0)
-        got = index_is_pinned(v->x, &c->digest, e);
+        got = index_is_below_pin(v->x, &c->digest, e);
     return got == 0 ? is_read(v, &c->digest) : got;
 }
 

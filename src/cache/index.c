@@ -297,6 +297,16 @@ int index_remove_blob(struct index *x, const struct digest *d, struct error *e)
     return run_with_digest(x, SQL_REMOVE_CHILDREN, d, e);
 }
 
+int index_lose_blob(struct index *x, const struct digest *d, struct error *e)
+{
+    int pinned = index_is_below_pin(x, d, e);
+    if (pinned != 1)
+        return pinned < 0 ? -1 : index_remove_blob(x, d, e);
+    if (run_with_digest(x, SQL_REMOVE_BLOB, d, e) < 0)
+        return -1;
+    return run_with_digest(x, SQL_REMOVE_MANIFEST, d, e);
+}
+
 /* 1 and *id, or 0 if nothing is known of it. */
 static int find_repository(struct index *x, const char *registry, const char *name, int64_t *id,
                            struct error *e)
@@ -498,9 +508,20 @@ int index_remove_pin(struct index *x, const char *registry, const char *reposito
     return query_step(&q, e);
 }
 
-int index_is_pinned(struct index *x, const struct digest *d, struct error *e)
+static int find_by_digest(struct index *x, enum sql_name name, const struct digest *d,
+                          struct error *e)
 {
-    autoquery struct query q = query_start(&x->writer, SQL_FIND_PIN);
+    autoquery struct query q = query_start(&x->writer, name);
     query_digest(&q, d);
     return query_step(&q, e);
+}
+
+int index_is_pinned(struct index *x, const struct digest *d, struct error *e)
+{
+    return find_by_digest(x, SQL_FIND_PIN, d, e);
+}
+
+int index_is_below_pin(struct index *x, const struct digest *d, struct error *e)
+{
+    return find_by_digest(x, SQL_FIND_PIN_ABOVE, d, e);
 }

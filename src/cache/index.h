@@ -149,6 +149,9 @@ int index_put_blob(struct index *x, const struct digest *d, uint64_t size_bytes,
 int index_adopt_blob(struct index *x, const struct digest *d, uint64_t size_bytes, int64_t used_at,
                      struct error *e);
 int index_remove_blob(struct index *x, const struct digest *d, struct error *e);
+/* The same for what is wrong or missing, and may come again: what a manifest named stays known
+ * where there is a pin on it or above it, for a pinned image must not lose its layers with it. */
+int index_lose_blob(struct index *x, const struct digest *d, struct error *e);
 /* The manifest's row and its children; and, with a repository (NULL: none), that this repository
  * holds it, and that it names all its children but the subject. */
 int index_put_manifest(struct index *x, const struct digest *d, const struct manifest *m,
@@ -176,6 +179,8 @@ int index_remove_pin(struct index *x, const char *registry, const char *reposito
                      const char *reference, struct error *e);
 /* 1: a pin names that digest, or a tag that leads to it. */
 int index_is_pinned(struct index *x, const struct digest *d, struct error *e);
+/* 1: that, or there is such a pin on what names it, however far above, held or not. */
+int index_is_below_pin(struct index *x, const struct digest *d, struct error *e);
 
 int index_put_scrub(struct index *x, const struct index_scrub *scrub, struct error *e);
 

@@ -192,8 +192,9 @@ static int do_rows(struct index *x, struct entry *n, struct error *e)
     case ENTRY_PIN:
         return index_put_pin(x, n->registry, n->repository, n->name, n->now_s, e);
     case ENTRY_REMOVE_BLOB:
-    case ENTRY_SET_ASIDE:
         return index_remove_blob(x, &n->digest, e);
+    case ENTRY_SET_ASIDE:
+        return index_lose_blob(x, &n->digest, e);
     default:
         break;
     }

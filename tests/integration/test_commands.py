@@ -193,6 +193,25 @@ def test_a_pinned_image_stays_however_small_the_budget(fake, place):
     assert {pinned.digest, *pinned.blobs} <= server.held()
 
 
+@pytest.mark.parametrize("is_by_digest", [True, False])
+def test_a_pinned_image_whose_manifest_rots_keeps_its_layers_until_it_is_unpinned(fake, place, is_by_digest):
+    pinned = made("pinned", MB)
+    fake.add("a/pinned", pinned, "v1")
+    server = place.serve()
+    pull(server, "a/pinned", "v1", pinned)
+    name = f"a/pinned@{pinned.digest}" if is_by_digest else "a/pinned:v1"
+    place.do("pin", name)
+    place.settle()
+    manifest = server.blob_path(pinned.digest)
+    manifest.write_bytes(bytes(len(pinned.manifest)))
+    place.do("verify", "--repair")
+    place.do("evict", "--budget", "0B")
+    assert server.held() == set(pinned.blobs)
+    place.do("unpin", name)
+    place.do("evict", "--budget", "0B")
+    assert server.held() == set()
+
+
 def test_two_commands_at_once_both_do_what_they_say(fake, place):
     place.serve()
     place.settle()

@@ -224,6 +224,26 @@ static void pinned_stays_whatever_is_wanted(void **state)
     assert_false(is_held(o, "one") || is_held(o, "l1"));
 }
 
+static void pinned_image_whose_manifest_is_lost_keeps_what_it_names(void **state)
+{
+    struct opened *o = *state;
+    struct digest index = digest_of_text("index"), manifest = digest_of_text("m1");
+    IMAGE(o, "m1", "l1");
+    IMAGE(o, "m2", "l2");
+    IMAGE(o, "index", "m1", "m2");
+    blob(o, "l1"), blob(o, "l2");
+    WRITE(o, index_put_pin(o->x, HUB, "library/a", "index", 1, e));
+    OK(store_remove(o->folder->store, &manifest, e));
+    WRITE(o, index_lose_blob(o->x, &manifest, e));
+    OK(store_remove(o->folder->store, &index, e));
+    WRITE(o, index_lose_blob(o->x, &index, e));
+    evict_to(o, 0);
+    assert_true(is_held(o, "l1") && is_held(o, "m2") && is_held(o, "l2"));
+    WRITE(o, index_remove_pin(o->x, HUB, "library/a", "index", e));
+    evict_to(o, 0);
+    assert_false(is_held(o, "l1") || is_held(o, "m2") || is_held(o, "l2"));
+}
+
 static void orphan_that_is_named_again_has_its_turn_like_any_other(void **state)
 {
     struct opened *o = *state;
@@ -453,6 +473,7 @@ int main(void)
         T(layer_that_is_used_keeps_its_image_and_a_shared_one_does_not),
         T(index_of_an_image_takes_its_manifests_and_layers_along),
         T(pinned_stays_whatever_is_wanted),
+        T(pinned_image_whose_manifest_is_lost_keeps_what_it_names),
         T(orphan_that_is_named_again_has_its_turn_like_any_other),
         T(rows_of_what_went_are_gone),
         T(use_outlives_a_restart_and_no_clock_changes_the_order),
