@@ -442,9 +442,10 @@ void known_fail_note(struct known *k, const char *registry, const char *reposito
         if (!strchr(reference, ':'))
             ledger_remove_tag(k->ledger, registry, repository, reference);
     } else if (old) {
-        unsigned references = n->references;
-        *n = *old;
-        n->references = references;
+        n->digest = old->digest; /* all but its count, which others change */
+        n->size_bytes = old->size_bytes;
+        slice_copy(slice_of(old->media_type), n->media_type, sizeof n->media_type);
+        n->freshness = old->freshness;
         n->freshness.failed_at_ms = now_ms;
     } else {
         return;

@@ -4,7 +4,7 @@
 import images
 import pytest
 from fake_registry import FakeRegistry
-from harness import wait_until
+from harness import at_once, wait_until
 
 FIRST = images.image([b"first"])
 SECOND = images.image([b"second"])
@@ -212,3 +212,23 @@ def test_another_upstream_on_the_same_data_does_not_confuse_digests(fake, start)
         mirror.stop()
     finally:
         other.stop()
+
+
+@pytest.mark.threads
+def test_clients_that_ask_for_tags_while_their_origin_fails_get_what_is_held(fake, start):
+    """Each question that fails replaces what is known of its tag, while others look at it."""
+    tags = [f"v{i}" for i in range(60)]
+    for tag in tags:
+        fake.add("library/demo", FIRST, tag)
+    mirror = start(tag_ttl="0s")
+    for tag in tags:
+        assert mirror.manifest("library/demo", tag).body == FIRST.manifest
+    fake.fault("registry ", status=500)
+
+    def ask(_):
+        with mirror.wire() as client:
+            for tag in tags:
+                reply = client.exchange(f"/v2/library/demo/manifests/{tag}")
+                assert (reply.status, reply.body) == (200, FIRST.manifest)
+
+    at_once(ask, range(8))
