@@ -73,15 +73,13 @@ static int publish_some(struct admission *a, struct error *e)
     return a->published < l->digests.count;
 }
 
-static int check_absent(struct admission *a, struct error *e)
+static int check_there(struct admission *a, const struct blob_list *l, struct error *e)
 {
     char text[DIGEST_TEXT_MAX];
-    for (size_t i = 0; i < a->plan.absent.digests.count; i++) {
-        const struct digest *d = &a->plan.absent.digests.items[i];
-        if (!store_has(a->store, d, NULL))
+    for (size_t i = 0; i < l->digests.count; i++)
+        if (!store_has(a->store, &l->digests.items[i], NULL))
             return error_set(e, ERR_NOT_FOUND, "blob %s was held and went meanwhile; try again",
-                             digest_print(d, text));
-    }
+                             digest_print(&l->digests.items[i], text));
     return 0;
 }
 
@@ -210,10 +208,12 @@ static void end(struct admission *a)
     free(a);
 }
 
-/* What is counted on is looked at again, as it may have been evicted between two steps. */
+/* All is looked for again: what was held may have been evicted between two steps. */
 static int hold_all(struct admission *a, struct error *e)
 {
-    return check_absent(a, e) < 0 || store_sync(a->store, e) < 0 ? -1 : write_rows(a, e);
+    if (check_there(a, &a->plan.absent, e) < 0 || check_there(a, &a->plan.blobs, e) < 0)
+        return -1;
+    return store_sync(a->store, e) < 0 ? -1 : write_rows(a, e);
 }
 
 /* New files that have got no row meanwhile were never seen, and go again. */
@@ -252,7 +252,7 @@ int admit_staged(struct admittance *what, struct store *s, struct index *x, stru
     int got = 1;
     if (!a) {
         a = what->progress = begin(what, s, x, e);
-        if (!a || read_plan(a, e) < 0 || check_absent(a, e) < 0)
+        if (!a || read_plan(a, e) < 0 || check_there(a, &a->plan.absent, e) < 0)
             got = -1;
     } else {
         got = step(what, a, e);

@@ -13,14 +13,18 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "bundle/admit.h"
 #include "bundle/export.h"
 #include "bundle/import.h"
 #include "cache/index.h"
+#include "cache/store.h"
 #include "data_folder.h"
+#include "mirror/mirror.h"
 #include "oci/manifest.h"
 #include "oci/signature.h"
 
 #define HARMS 1000
+#define MANY 6000 /* blobs: more than one step looks at */
 #define HUB "docker.io"
 
 struct sides {
@@ -33,34 +37,54 @@ struct sides {
 
 static void put_blob(struct data_folder *f, struct index *x, const char *text, struct error *e)
 {
+    char path[400];
     struct digest d = digest_of_text(text);
-    hold_text(f, text);
+    write_file(blob_path(f, &d, path), text); /* many, so nothing is waited for */
     index_put_blob(x, &d, strlen(text), 1, e);
 }
 
-/* library/NAME:1 of one layer. */
-static void put_image(struct data_folder *f, const char *name, const char *layer)
+static void add_descriptor(struct str *out, const char *type, const char *content)
+{
+    char text[DIGEST_TEXT_MAX];
+    struct digest d = digest_of_text(content);
+    str_format(out,
+               "{\"mediaType\":\"application/vnd.oci.image.%s\",\"digest\":\"%s\",\"size\":%zu}",
+               type, digest_print(&d, text), strlen(content));
+}
+
+/* The content of layer i of an image of several. */
+static const char *layer_text(const char *layer, size_t i, char out[100])
+{
+    snprintf(out, 100, i ? "%s, %zu" : "%s", layer, i);
+    return out;
+}
+
+/* library/NAME:1 of so many layers. */
+static void put_image(struct data_folder *f, const char *name, const char *layer, size_t layers)
 {
     struct error e = {0};
     struct manifest m;
     bool rebuilt;
-    char layer_digest[DIGEST_TEXT_MAX], config_digest[DIGEST_TEXT_MAX];
-    struct digest d = digest_of_text(layer), c = digest_of_text("{}");
+    char one[100];
     autofree char *repository = alloc_format("library/%s", name);
-    autofree char *text = alloc_format(
-        "{\"schemaVersion\":2,\"mediaType\":\"" MEDIA_OCI_MANIFEST "\",\"config\":{\"mediaType\":"
-        "\"application/vnd.oci.image.config.v1+json\",\"digest\":\"%s\",\"size\":2},\"layers\":[{"
-        "\"mediaType\":\"application/"
-        "vnd.oci.image.layer.v1.tar\",\"digest\":\"%s\",\"size\":%zu}]}",
-        digest_print(&c, config_digest), digest_print(&d, layer_digest), strlen(layer));
+    autostr struct str s = {0};
+    str_add(&s, "{\"schemaVersion\":2,\"mediaType\":\"" MEDIA_OCI_MANIFEST "\",\"config\":");
+    add_descriptor(&s, "config.v1+json", "{}");
+    for (size_t i = 0; i < layers; i++) {
+        str_add(&s, i ? "," : ",\"layers\":[");
+        add_descriptor(&s, "layer.v1.tar", layer_text(layer, i, one));
+    }
+    str_add(&s, "]}");
+    const char *text = str_text(&s);
     struct index *x = index_open(f->store, &rebuilt, &e);
     assert_non_null(x);
     assert_int_equal(manifest_parse(NULL, text, strlen(text), &m, &e), 0);
     assert_int_equal(index_begin(x, &e), 0);
     put_blob(f, x, "{}", &e);
-    put_blob(f, x, layer, &e);
+    for (size_t i = 0; i < layers; i++)
+        put_blob(f, x, layer_text(layer, i, one), &e);
     put_blob(f, x, text, &e);
-    d = digest_of_text(text);
+    struct digest d = digest_of_text(text);
     assert_int_equal(index_put_manifest(x, &d, &m, HUB, repository, &e), 0);
     assert_int_equal(index_put_tag(x, HUB, repository, "1", &d, 1, &e), 0);
     assert_int_equal(index_commit(x, &e), 0);
@@ -80,8 +104,8 @@ static void write_bundle(struct sides *s)
     if (export_write(&o, s->open->store, r, &done, &e) < 0)
         fail_msg("%s", e.text);
     index_reader_close(r);
-    assert_int_equal(done.blobs, 3);
-    assert_int_equal(file_read(AT_FDCWD, s->path, 1 << 20, &s->bundle, &s->length, &e), 1);
+    free(s->bundle);
+    assert_int_equal(file_read(AT_FDCWD, s->path, 16 << 20, &s->bundle, &s->length, &e), 1);
 }
 
 static int setup(void **state)
@@ -94,8 +118,8 @@ static int setup(void **state)
     folder_setup((void **)&s->closed);
     snprintf(s->path, sizeof s->path, "%s/bundle", s->open->path);
     assert_int_equal(signature_generate(&s->private, &s->public, &e), 0);
-    put_image(s->open, "new", "a layer of the open side");
-    put_image(s->closed, "old", "what was here before");
+    put_image(s->open, "new", "a layer of the open side", 1);
+    put_image(s->closed, "old", "what was here before", 1);
     write_bundle(s);
     folder_close_store(s->closed);
     close(file_open_folder(AT_FDCWD, folder_path_of(s->closed, "import", path), true, &e));
@@ -230,12 +254,55 @@ static void the_bundle_itself_gets_in_and_again(void **state)
     }
 }
 
+/* As a mirror does it whose eviction comes between two steps. */
+static int evict_between_steps(struct admittance *a, void *cls, struct error *e)
+{
+    bool rebuilt = false;
+    struct error why = {0};
+    char one[100];
+    struct sides *s = cls;
+    struct digest d = digest_of_text(layer_text("held by both", 0, one));
+    struct store *store = store_open(s->closed->path, e);
+    struct index *x = index_open(store, &rebuilt, e);
+    assert_non_null(x);
+    assert_int_equal(admit_staged(a, store, x, e), 1);
+    assert_int_equal(admit_staged(a, store, x, e), 1); /* some are looked at, more are to come */
+    store_remove(store, &d, &why);
+    assert_int_equal(index_remove_blob(x, &d, &why), 0);
+    int got = 1;
+    while (got > 0)
+        got = admit_staged(a, store, x, e);
+    index_close(x);
+    store_close(store);
+    return got < 0 ? -1 : 1;
+}
+
+static void what_was_held_and_is_evicted_meanwhile_is_not_said_to_be_there(void **state)
+{
+    struct sides *s = *state;
+    struct error e = {0};
+    struct import_result result;
+    folder_open_store(s->closed);
+    put_image(s->open, "held", "held by both", MANY);
+    put_image(s->closed, "held", "held by both", MANY);
+    folder_close_store(s->closed);
+    write_bundle(s);
+    const struct import_options o = {
+        .data = s->closed->path, .hand_over = evict_between_steps, .cls = s};
+    assert_int_equal(import_take(&o, s->path, &result, &e), -1);
+    assert_int_equal(e.kind, ERR_NOT_FOUND);
+    e = (struct error){0};
+    assert_int_equal(bring_in(s, s->bundle, s->length, &e), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(no_harm_done_to_a_signed_bundle_gets_in, setup, teardown),
         cmocka_unit_test_setup_teardown(every_bit_counts, setup, teardown),
         cmocka_unit_test_setup_teardown(the_bundle_itself_gets_in_and_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            what_was_held_and_is_evicted_meanwhile_is_not_said_to_be_there, setup, teardown),
     };
     log_configure(LOG_LEVEL_OFF, LOG_FORMAT_TEXT);
     return cmocka_run_group_tests_name("import", tests, NULL, NULL);
