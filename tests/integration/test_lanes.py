@@ -34,9 +34,10 @@ def pull(mirror, digest):
     mirror.wait_held(digest)
 
 
-def check_once(mirror, *fakes, digest, most=1.02):
+def check_once(mirror, *fakes, digest, most=1.05):
     """All came, and hardly a byte twice, of what the mirror took in. What lies unread in the sockets of a transfer that is
-    cut, as others do its part, is for the machine's load to say: 3 MB, if the mirror cannot run for half a second."""
+    cut, as others do its part, is for the machine's load to say: 3 MB, if the mirror cannot run for half a second. (By the
+    benchmark, on a quiet machine, 1.002 times.)"""
     assert sum(fake.sent(digest) for fake in fakes) >= SIZE
     took = mirror.metric("upstream_bytes_total")
     assert SIZE <= took <= SIZE * most, f"{took / SIZE:.3f} of the blob"
