@@ -17,6 +17,7 @@
 #include "cache/imported.h"
 #include "cache/index.h"
 #include "cache/prune.h"
+#include "cache/room.h"
 #include "cache/store.h"
 #include "mirror/mirror.h"
 #include "oci/manifest.h"
@@ -71,6 +72,24 @@ static int publish_some(struct admission *a, struct error *e)
         a->published++;
     }
     return a->published < l->digests.count;
+}
+
+static int64_t kept_bytes(const struct blob_list *l)
+{
+    int64_t sum = 0;
+    for (size_t i = 0; i < l->digests.count; i++)
+        sum += room_of_file(l->sizes[i]);
+    return sum;
+}
+
+int admit_check_budget(const struct contents *c, int64_t budget_bytes, struct error *e)
+{
+    int64_t bytes = kept_bytes(&c->blobs) + kept_bytes(&c->absent);
+    if (room_budget_holds(budget_bytes, bytes))
+        return 0;
+    return error_set(e, ERR_NO_SPACE,
+                     "takes %.1f MB and the budget is %.1f MB: some of it would be evicted again",
+                     (double)bytes / 1e6, (double)budget_bytes / 1e6);
 }
 
 static int check_there(struct admission *a, const struct blob_list *l, struct error *e)
@@ -252,7 +271,8 @@ int admit_staged(struct admittance *what, struct store *s, struct index *x, stru
     int got = 1;
     if (!a) {
         a = what->progress = begin(what, s, x, e);
-        if (!a || read_plan(a, e) < 0 || check_there(a, &a->plan.absent, e) < 0)
+        if (!a || read_plan(a, e) < 0 || check_there(a, &a->plan.absent, e) < 0 ||
+            admit_check_budget(&a->plan, room_budget(store_room(s)), e) < 0)
             got = -1;
     } else {
         got = step(what, a, e);

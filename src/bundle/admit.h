@@ -5,6 +5,8 @@
 #ifndef BUNDLE_ADMIT_H
 #define BUNDLE_ADMIT_H
 
+#include <stdint.h>
+
 struct admittance;
 struct contents;
 struct error;
@@ -17,6 +19,9 @@ struct store;
  * name that is none is refused. Content that the plan counts on and that is neither there nor held:
  * ERR_NOT_FOUND, and no row is written. May be done again. */
 int admit_staged(struct admittance *a, struct store *s, struct index *x, struct error *e);
+/* ERR_NO_SPACE if so much is in it, and counted on by it, that some would be evicted again. -1: no
+ * budget. 0 or -1. */
+int admit_check_budget(const struct contents *c, int64_t budget_bytes, struct error *e);
 /* All that it names is what stays. 0 or -1. */
 int admit_want(const struct contents *c, struct prune *p, struct error *e);
 

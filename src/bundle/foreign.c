@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/str.h"
+#include "bundle/admit.h"
 #include "bundle/docker.h"
 #include "bundle/intake.h"
 #include "bundle/members.h"
@@ -252,7 +253,7 @@ static int add_all(struct intake *in, const struct members *m, struct error *e)
     }
     if (result == 0 && !in->contents.repository_count)
         return error_set(e, ERR_CORRUPT, "names no image");
-    return result;
+    return result < 0 ? -1 : admit_check_budget(&in->contents, in->options->budget_bytes, e);
 }
 
 int foreign_take(struct intake *in, const char *path, struct error *e)

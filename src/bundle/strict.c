@@ -13,6 +13,7 @@
 #include "base/auto.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "bundle/admit.h"
 #include "bundle/input.h"
 #include "bundle/intake.h"
 #include "bundle/stage.h"
@@ -109,7 +110,8 @@ static int begin(struct intake *in, const char *text, size_t length, const uint8
     in->was_whole = digest_equals(&in->id, &in->options->whole);
     if (in->was_whole)
         return 0;
-    if (check_absent(in, e) < 0)
+    if (admit_check_budget(&in->contents, in->options->budget_bytes, e) < 0 ||
+        check_absent(in, e) < 0)
         return -1;
     if (in->options->is_dry_run) /* what it leaves out must not count for the real one */
         digest_of(DIGEST_SHA256, &in->id, sizeof in->id, &in->id);

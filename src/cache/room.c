@@ -164,6 +164,17 @@ int64_t room_excess(struct room *r, int percent)
     return most > 0 ? most : 0;
 }
 
+int64_t room_budget(struct room *r)
+{
+    MUTEX_HOLD(&r->mutex);
+    return r->limits.budget_bytes;
+}
+
+bool room_budget_holds(int64_t budget_bytes, int64_t bytes)
+{
+    return budget_bytes < 0 || bytes <= percent_of(budget_bytes, FIT_PERCENT);
+}
+
 bool room_could_fit(struct room *r, uint64_t size_bytes)
 {
     struct disk disk = look_at_disk(r);

@@ -37,6 +37,10 @@ int64_t room_taken(struct room *r);
  * must keep free. INT64_MAX: nobody knows. */
 int64_t room_limit(struct room *r);
 
+int64_t room_budget(struct room *r); /* -1: none */
+/* Nothing need go of that much, if nothing else is there. Pure. */
+bool room_budget_holds(int64_t budget_bytes, int64_t bytes);
+
 /* --- on its way in, by digest ----------------------------------------------------------------- */
 /* Reserves what is missing to size_bytes in all: true, or false if that does not fit now. */
 bool room_reserve(struct room *r, const struct digest *d, uint64_t size_bytes);

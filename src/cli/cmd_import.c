@@ -122,6 +122,7 @@ static int run(const struct arguments *a, const struct wanted *w, char **paths, 
     if (arguments_config(a, &c) < 0)
         return 2;
     o.data = c.data;
+    o.budget_bytes = c.budget_bytes;
     o.hand_over = ask_mirror;
     o.cls = &c;
     o.name = w->name ? &name : NULL;

@@ -145,6 +145,23 @@ def test_offline_a_disk_that_others_fill_drives_out_nothing(open_side, closed, s
 
 
 # --- beside a running mirror -----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("is_running", [False, True])
+def test_what_the_budget_would_drive_out_again_is_refused(open_side, closed, tmp_path, start, is_running):
+    """Nobody at a closed site could bring it once more."""
+    large = images.image([images.random_bytes(700_000, f"large{i}") for i in range(3)])
+    open_side.fake.add("library/large", large, "1")
+    open_side.pull("large", "1", large)
+    bundle = open_side.export()
+    if is_running:  # what it was started with counts
+        start(data=closed, upstream=NOWHERE, mode="offline", budget="2MB")
+        said = refused("import", "--data", closed, bundle)
+    else:
+        (tmp_path / "small.json").write_text(json.dumps({"budget": "2MB"}))
+        said = refused("import", "--data", closed, "--config", tmp_path / "small.json", bundle)
+    assert "budget" in said and "evicted" in said
+    assert content(closed) == set() and not list(closed.glob("import/*"))
+
+
 def test_an_import_beside_a_running_mirror_is_served_at_once(open_side, closed, start):
     mirror = start(data=closed, upstream=NOWHERE, mode="offline")
     assert mirror.manifest("library/multi", "1.0").status == 404
