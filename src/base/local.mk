@@ -22,6 +22,8 @@ tranship_sources += \
     src/base/metrics.c \
     src/base/metrics.def \
     src/base/metrics.h \
+    src/base/owner.c \
+    src/base/owner.h \
     src/base/process.c \
     src/base/process.h \
     src/base/recall.c \

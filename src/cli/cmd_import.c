@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/owner.h"
 #include "bundle/import.h"
 #include "cli/arguments.h"
 #include "cli/cli.h"
@@ -121,6 +122,7 @@ static int run(const struct arguments *a, const struct wanted *w, char **paths, 
         return arguments_fail(&e);
     if (arguments_config(a, &c) < 0)
         return 2;
+    owner_become(c.data);
     o.data = c.data;
     o.budget_bytes = c.budget_bytes;
     o.hand_over = ask_mirror;

@@ -11,6 +11,7 @@
 #include "base/json.h"
 #include "base/json_write.h"
 #include "base/log.h"
+#include "base/owner.h"
 #include "base/str.h"
 #include "cache/index.h"
 #include "cache/quarantine.h"
@@ -226,6 +227,7 @@ static int open_data(struct verify *v, struct error *e)
     bool is_lost = !v->reader && absent.kind == ERR_NOT_FOUND;
     index_reader_close(take(v->reader));
     store_close(v->store);
+    owner_become(v->data);
     v->store = store_open(v->data, e);
     if (!v->store)
         return -1;

@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "base/json_write.h"
 #include "base/log.h"
+#include "base/owner.h"
 #include "cache/index.h"
 #include "cache/store.h"
 #include "cli/arguments.h"
@@ -55,6 +56,7 @@ static int do_here(const struct config *c, keep_work work, const struct str *req
 {
     bool rebuilt = false;
     const struct room_limits limits = config_limits(c, c->mode);
+    owner_become(c->data);
     struct keep k = {.store = store_open(c->data, e)};
     if (!k.store)
         return e->kind == ERR_BUSY ? 0 : -1;

@@ -18,6 +18,7 @@
 #include "base/auto.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/owner.h"
 #include "base/str.h"
 #include "bundle/bring.h"
 #include "bundle/list.h"
@@ -261,7 +262,9 @@ static int lend(struct session *s, struct error *e)
 {
     struct mistakes m = {0};
     error_set(e, ERR_USAGE, "the configuration has mistakes");
+    owner_become(s->pulling->config->data);
     int result = app_lend(s->pulling->config, attend_lent, s, &m, e);
+    owner_return();
     mistakes_print(&m, stderr, "tranship: ");
     mistakes_fini(&m);
     return result;
