@@ -20,7 +20,7 @@ struct error;
 struct import_options {
     const char *data;
     struct slice public_pem; /* empty: signatures are not looked at */
-    int64_t budget_bytes; /* of the data folder; -1: none */
+    int64_t budget_bytes;    /* of the data folder; -1: none */
     bool is_dry_run;
     bool is_forced;               /* archives without registry digests may move tags */
     const struct reference *name; /* for what comes without a name; or NULL */
