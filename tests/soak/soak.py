@@ -69,7 +69,7 @@ class Soak:
         self.over = threading.Event()
         self.gate = threading.Lock()  # held while the mirror is away
         self.hand = threading.Lock()  # held while a command runs, or a mirror begins
-        self.deaths = 0
+        self.deaths = 0  # counts twice, when it begins and when it is over: odd while one is under way
         self.tally = threading.Lock()
         self.wrong, self.counts = [], {}
         self.latest = collections.deque(maxlen=30)  # what was done to the mirror: told where something is wrong
@@ -217,6 +217,7 @@ class Soak:
             self.deaths += 1
             self.note("killed")
             self.mirror.kill()
+            self.deaths += 1
             self.read_log()
             if self.dice.random() < 0.5:
                 self.give_a_turn()  # nobody serves
