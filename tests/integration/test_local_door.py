@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The local door: a socket in the data folder, for who runs the mirror. All that is served elsewhere, and commands."""
 
+import json
 import stat
 
 import images
@@ -149,6 +150,30 @@ def test_a_command_in_chunks_is_bounded_too(tranship):
             client.send(b"10000\r\n" + b"x" * 65536 + b"\r\n")
         client.send(b"0\r\n\r\n")
         assert client.rest(client.head()).status == 400
+
+
+@pytest.mark.parametrize("body, status, code", [
+    ("", 400, "NAME_INVALID"), ("UPPER/case", 400, "NAME_INVALID"), ("library/demo:latest", 400, "DIGEST_INVALID"),
+    (f"nobody.example/some/thing@sha256:{'0' * 64}", 404, "NAME_UNKNOWN"),
+    (f"library/demo@sha256:{'0' * 64}", 404, "BLOB_UNKNOWN")])
+def test_a_blob_that_cannot_be_fetched_is_a_refusal_that_names_the_reason(tranship, demo, body, status, code):
+    reply = command(tranship, "fetch", body.encode())
+    assert (reply.status, code_of(reply)) == (status, code)
+    assert tranship.held() == set()
+
+
+def test_a_fetched_blob_came_once_and_is_held_from_then_on(tranship, demo, fake):
+    for outcome in "came", "held":
+        reply = command(tranship, "fetch", f"library/demo@{demo.layer}".encode())
+        assert reply.status == 200
+        assert json.loads(reply.body) == {"outcome": outcome, "size": len(demo.blobs[demo.layer])}
+        assert command(tranship, "settle", b"").status == 200
+    assert len(fake.asked("registry GET .*/blobs/")) == 1
+
+
+def test_settling_refuses_to_pin_what_is_no_name(tranship):
+    reply = command(tranship, "settle", b"UPPER/case")
+    assert (reply.status, code_of(reply)) == (400, "NAME_INVALID")
 
 
 def test_a_body_of_a_question_means_nothing_there(tranship):
