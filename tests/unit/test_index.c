@@ -612,6 +612,48 @@ static void truncated_index_is_set_aside(void **state)
     assert_true(o->rebuilt);
 }
 
+static struct digest digest_of_number(int i)
+{
+    char text[32];
+    snprintf(text, sizeof(text), "blob %d", i);
+    return digest_of_text(text);
+}
+
+/* As a block that the disk cannot read, too: through a mapping it would be a signal. */
+static void index_cut_short_under_a_reader_is_an_error_of_its_queries(void **state)
+{
+    struct opened *o = *state;
+    enum { MANY = 1000 };
+    char path[400];
+    uint64_t size = 0;
+    int failed = 0;
+    struct digest d;
+    OK(index_begin(o->x, e));
+    for (int i = 0; i < MANY; i++) {
+        d = digest_of_number(i);
+        OK(index_put_blob(o->x, &d, 1, 100, e));
+    }
+    OK(index_commit(o->x, e));
+    close_index(o); /* all of it is in the file now */
+    o->x = index_open_sound(o->folder->store, NULL);
+    assert_non_null(o->x);
+    o->r = index_reader_open(o->x, NULL);
+    assert_non_null(o->r);
+    /* A log with something in it tells SQLite how long the file is. */
+    d = digest_of_number(0);
+    WRITE(o, index_touch(o->x, &d, 200, e));
+    for (int i = 0; i < 3; i++) {
+        d = digest_of_number(i);
+        assert_int_equal(index_find_blob(o->r, &d, &size, NULL), 1);
+    }
+    assert_int_equal(truncate(folder_path_of(o->folder, "tranship.db", path), 4096), 0);
+    for (int i = 0; i < MANY; i++) {
+        d = digest_of_number(i);
+        failed += index_find_blob(o->r, &d, &size, NULL) < 0;
+    }
+    assert_true(failed > 0);
+}
+
 static void run_sql(struct opened *o, const char *text)
 {
     sqlite3 *handle = NULL;
@@ -863,6 +905,7 @@ int main(void)
         T(rubbish_in_place_of_the_index_is_set_aside_and_rows_come_back),
         T(index_with_overwritten_pages_is_set_aside),
         T(truncated_index_is_set_aside),
+        T(index_cut_short_under_a_reader_is_an_error_of_its_queries),
         T(database_of_another_program_is_set_aside),
         T(index_of_a_later_version_is_refused_and_left_as_it_is),
         T(index_of_version_1_is_brought_up_with_its_rows),
