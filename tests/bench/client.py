@@ -25,9 +25,13 @@ request = function()
   return wrk.format("GET", "{path}")
 end
 """
-PATHS = """local paths = {{}}
+PATHS = """local paths, threads = {{}}, 0
 for line in io.lines("{file}") do paths[#paths + 1] = line end
-math.randomseed({seed})
+function setup(thread)  -- each its own, or one would ask for what another has just brought into memory
+  threads = threads + 1
+  thread:set("seed", {seed} + threads)
+end
+function init() math.randomseed(seed) end
 request = function() return wrk.format("GET", paths[math.random(#paths)]) end
 """
 
