@@ -74,11 +74,12 @@ static const char writer_settings[] = "PRAGMA journal_mode = WAL;"
                                       "PRAGMA cache_size = -8192;"
                                       "PRAGMA journal_size_limit = 67108864;";
 
-/* One handle per HTTP thread. Not mapped, for a page that was cut off, or that the disk cannot
- * read, would end the process by a signal; read, it is an error of one query. */
+/* One handle per HTTP thread; the cache holds the inner pages of millions of rows. Not mapped, for
+ * a page that was cut off, or that the disk cannot read, would end the process by a signal; read,
+ * it is an error of one query. */
 static const char reader_settings[] = "PRAGMA query_only = 1;"
                                       "PRAGMA mmap_size = 0;"
-                                      "PRAGMA cache_size = -8192;";
+                                      "PRAGMA cache_size = -4096;";
 
 /* What prune.c compares with; gone with the connection. In memory, as there need be no other place.
  */
