@@ -388,6 +388,25 @@ static int take_blob_file(struct intake *in, int folder, size_t number, struct e
     }
 }
 
+/* Other tools go by these; what is not a bundle's at all is nobody's. */
+static int check_small_files(const struct intake *in, int folder, struct error *e)
+{
+    for (size_t i = 0; i < in->contents.file_count; i++) {
+        struct digest counted;
+        size_t length = 0;
+        autofree char *bytes = NULL;
+        const struct contents_file *f = &in->contents.files[i];
+        int got = file_read(folder, f->name, CONTENTS_FILE_MAX_BYTES, &bytes, &length, e);
+        if (got < 0)
+            return -1;
+        if (got == 1)
+            digest_of((enum digest_algorithm)f->digest.algorithm, bytes, length, &counted);
+        if (got == 0 || !digest_equals(&counted, &f->digest))
+            return error_set(e, ERR_CORRUPT, "%s was changed, or is not there", f->name);
+    }
+    return 0;
+}
+
 int strict_take_folder(struct intake *in, int folder, struct error *e)
 {
     autofree char *text = NULL, *signature = NULL;
@@ -402,6 +421,8 @@ int strict_take_folder(struct intake *in, int folder, struct error *e)
         return -1;
     if (in->was_whole)
         return 0;
+    if (check_small_files(in, folder, e) < 0)
+        return -1;
     for (size_t i = 0; i < in->contents.blobs.digests.count; i++)
         if (take_blob_file(in, folder, i, e) < 0) {
             forget_volume(in, 0);
