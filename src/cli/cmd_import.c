@@ -16,6 +16,7 @@
 #include "cli/cli.h"
 #include "fetch/local.h"
 #include "mirror/mirror.h"
+#include "oci/digests.h"
 #include "oci/problem.h"
 #include "oci/signature.h"
 
@@ -81,24 +82,31 @@ static void print_result(const char *path, const struct import_result *r, bool i
                (double)r->pruned.bytes / 1e6);
 }
 
-/* The status: that of the last file, since volumes may come in any order. */
+/* Volumes may come in any order, and other bundles between them. */
 static int take_all(const struct import_options *wanted, char **paths, int count)
 {
-    int status = 0;
+    autodigests struct digests ids = {0};
+    autofree bool *is_whole = alloc_array((size_t)count + 1, sizeof *is_whole);
     struct import_options o = *wanted;
     for (int i = 0; i < count; i++) {
         struct error e = {0};
         struct import_result r;
         if (import_take(&o, paths[i], &r, &e) < 0)
             return arguments_fail(&e);
-        status = r.is_whole ? 0 : STATUS_MORE_TO_COME;
+        size_t number = 0;
+        digests_add(&ids, &r.id, &number);
+        is_whole[number] = r.is_whole;
         if (r.is_whole) {
             print_result(paths[i], &r, o.is_dry_run);
             o.whole = r.id;
         } else
-            printf("%s: taken; still missing: volumes %s\n", paths[i], r.missing);
+            printf("%s: %s; still missing: volumes %s\n", paths[i], o.is_dry_run ? "good" : "taken",
+                   r.missing);
     }
-    return status;
+    for (size_t i = 0; i < ids.count; i++)
+        if (!is_whole[i])
+            return STATUS_MORE_TO_COME;
+    return 0;
 }
 
 static int run(const struct arguments *a, const struct wanted *w, char **paths, int count)

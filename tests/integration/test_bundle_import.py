@@ -145,6 +145,19 @@ def test_offline_a_disk_that_others_fill_drives_out_nothing(open_side, closed, s
 
 
 # --- beside a running mirror -----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", ["index.json", "oci-layout", "manifest.json"])
+def test_a_signed_folder_of_which_a_file_was_changed_is_refused(open_side, closed, tmp_path, name):
+    (folder := tmp_path / "folder").mkdir()
+    open_side.export("folder", "--all")
+    data = bytearray((folder / name).read_bytes())
+    data[-2] ^= 1
+    (folder / name).write_bytes(data)
+    assert name in refused("import", "--data", closed, "--verify", tmp_path / "site.pub", folder)
+    (folder / name).unlink()
+    assert name in refused("import", "--data", closed, "--verify", tmp_path / "site.pub", folder)
+    assert content(closed) == set() and not list(closed.glob("import/*"))
+
+
 @pytest.mark.parametrize("is_running", [False, True])
 def test_what_the_budget_would_drive_out_again_is_refused(open_side, closed, tmp_path, start, is_running):
     """Nobody at a closed site could bring it once more."""
@@ -297,6 +310,13 @@ def test_volumes_come_one_by_one_and_the_missing_are_told(volumes, open_side, cl
         assert take(closed, path, status=75) == f"{path}: taken; still missing: volumes {left} of {len(volumes)}\n"
         assert content(closed) == set()
     take(closed, volumes[0])
+    assert content(closed) == set(open_side.everything() | bundles.all_of(open_side.large))
+
+
+def test_volumes_that_are_missing_are_told_whatever_came_after_them(volumes, open_side, closed):
+    take(closed, volumes[0], open_side.export("other.tar", "plain:2"), status=75)
+    assert content(closed) == set(bundles.all_of(open_side.plain))
+    take(closed, *volumes[1:], open_side.folder / "other.tar")
     assert content(closed) == set(open_side.everything() | bundles.all_of(open_side.large))
 
 
