@@ -86,7 +86,8 @@ bool flow_await(struct flow *f, uint64_t offset, struct waiter *w);
  * for the disk. If that cannot be had it passes. */
 void flow_open(struct flow *f);
 /* Nothing more of it is kept: what comes from here on passes, in order (flow_write refuses anything
- * else with ERR_NO_SPACE). A disk that fails has the same effect. No way back. */
+ * else with ERR_NO_SPACE), and nothing is held back any more. A disk that fails has the same
+ * effect. No way back. */
 void flow_pass(struct flow *f, const struct error *why);
 /* 1: that many bytes may be written. 0: not yet, a reader is slow. -1: nobody reads it any more. */
 int flow_has_room(struct flow *f, size_t length, struct error *e);

@@ -37,6 +37,8 @@ void flow_pass(struct flow *f, const struct error *why)
     mutex_lock(&f->mutex);
     for (size_t i = 0; i < f->present.count; i++)
         segments_add(&f->kept, f->present.parts[i].first, f->present.parts[i].end);
+    f->doubted.count = 0; /* held back, it would fill the window, and no more could come */
+    f->is_dirty = true;
     atomic_store(&f->is_passing, true);
     mutex_unlock(&f->mutex);
     /* The descriptor stays: what came before can still be read. */

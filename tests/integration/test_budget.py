@@ -15,6 +15,7 @@ import threading
 import harness
 import images
 import pytest
+from fake_registry import FakeRegistry
 from harness import wait_until
 
 sys.path.append(str(harness.TOP / "tests" / "bench"))
@@ -226,6 +227,21 @@ def test_a_pull_of_a_range_of_what_passes_is_right(fake, start):
     mirror = start(budget="4MB", keep_free=0)
     found = mirror.get(f"/v2/a/b/blobs/{digest}", {"Range": f"bytes={7 * MB}-"})
     assert found.status == 206 and found.body == data[7 * MB:]
+
+
+def test_what_a_mirror_sends_of_which_nothing_was_proven_passes_too(fake, start):
+    """Such a mirror's bytes are held back at first; where nothing is stored they would wait for ever."""
+    data = images.random_bytes(20 * MB, "unproven")
+    other = FakeRegistry()
+    try:
+        digest = fake.add_blob("a/b", data)
+        other.add_blob("a/b", data)
+        mirror = start(budget="4MB", keep_free=0, mirror=[other.url])
+        found = mirror.get(f"/v2/a/b/blobs/{digest}", timeout=30)
+        assert found.status == 200 and found.body == data
+        assert other.sent(digest) > 4 * MB
+    finally:
+        other.stop()
 
 
 def test_wrong_bytes_that_pass_are_never_completed(fake, start):

@@ -629,6 +629,25 @@ static void what_does_not_fit_passes_and_its_reader_gets_all_of_it(void **state)
     flow_unref(f);
 }
 
+static void what_was_doubted_is_read_once_it_passes(void **state)
+{
+    struct fixture *x = *state;
+    auto_unref(flow) struct flow *f = begin(x, SIZE);
+    const struct error why = {.kind = ERR_NO_SPACE, .text = "full"};
+    struct error e;
+    char *into = malloc(SIZE);
+    flow_set_size(f, SIZE, &e);
+    flow_doubt(f, 0, 3000);
+    assert_int_equal(flow_write(f, 0, x->blob, 2000, &e), 0);
+    flow_flush(f);
+    assert_int_equal(flow_read(f, 0, into, SIZE, &e), 0);
+    flow_pass(f, &why);
+    assert_int_equal(flow_read(f, 0, into, SIZE, &e), 2000);
+    assert_int_equal(flow_write(f, 2000, x->blob + 2000, 2000, &e), 0);
+    assert_int_equal(flow_read(f, 2000, into, SIZE, &e), 2000);
+    free(into);
+}
+
 static void what_passes_comes_in_order(void **state)
 {
     struct fixture *x = *state;
@@ -772,6 +791,7 @@ int main(void)
         TEST(a_large_blob_with_one_wrong_byte_is_not_verified_and_may_begin_anew),
         TEST(a_large_blob_begins_anew_or_fails_while_it_is_hashed),
         TEST(what_does_not_fit_passes_and_its_reader_gets_all_of_it),
+        TEST(what_was_doubted_is_read_once_it_passes),
         TEST(what_passes_comes_in_order),
         TEST(a_large_blob_passes_half_way_and_is_right),
         TEST(who_comes_late_to_what_passed_is_sent_away),
