@@ -152,8 +152,10 @@ def test_what_is_held_is_served_while_the_upstream_has_not_answered_yet(fake, pr
 
 
 def test_a_tag_that_moved_is_told_once_the_upstream_was_asked_behind(fake, preferring):
+    fault = fake.fault("registry", stall_before=True)  # what was asked behind before may still be under way
     fake.add("library/demo", SECOND, "latest", "new")
     assert preferring.get(PATH).body == FIRST.manifest
+    fault.release()
     preferring.wait_tag("library/demo", "latest", SECOND.digest)
     assert preferring.get(PATH).body == SECOND.manifest
     wait_until(lambda: b'"new"' in preferring.get("/v2/library/demo/tags/list").body, what="the new tag")
