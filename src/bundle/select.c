@@ -277,8 +277,9 @@ static int add_manifest(struct walk *w, const struct digest *d, unsigned depth, 
 
 /* --- images ----------------------------------------------------------------------------------- */
 
-/* The image in it that docker load would take: the first that is whole and in the bundle. */
-static void find_image(struct walk *w, const struct digest *d, unsigned depth, struct digest *out)
+/* The first image in it that is whole and in the bundle. platform: of that one; NULL: of any. */
+static void find_image(struct walk *w, const struct digest *d, const char *platform, unsigned depth,
+                       struct digest *out)
 {
     struct manifest m = {0};
     size_t length = 0;
@@ -288,9 +289,11 @@ static void find_image(struct walk *w, const struct digest *d, unsigned depth, s
     bool is_there = !m.is_index;
     for (size_t i = 0; i < m.child_count && !out->algorithm; i++) {
         const struct child *c = &m.children[i];
-        if (c->kind == CHILD_MANIFEST)
-            find_image(w, &c->digest, depth + 1, out);
-        else if (c->kind != CHILD_SUBJECT && !digests_has(&w->contents->blobs.digests, &c->digest))
+        if (c->kind == CHILD_MANIFEST) {
+            if (!platform || !c->platform[0] || platform_is(c->platform, platform))
+                find_image(w, &c->digest, platform, depth + 1, out);
+        } else if (c->kind != CHILD_SUBJECT &&
+                   !digests_has(&w->contents->blobs.digests, &c->digest))
             is_there = false;
         if (c->kind == CHILD_CONFIG &&
             strcmp(c->media_type, "application/vnd.oci.image.config.v1+json") != 0 &&
@@ -313,7 +316,9 @@ static void remember(struct walk *w, const struct reference *name, const struct 
     slice_copy(slice_of(r->media_types[digests_find(&r->manifests, d)]), one->media_type,
                sizeof one->media_type);
     store_has(w->store, d, &one->size_bytes);
-    find_image(w, d, 0, &one->image);
+    find_image(w, d, platform_here(), 0, &one->image);
+    if (!one->image.algorithm)
+        find_image(w, d, NULL, 0, &one->image);
 }
 
 static int find_root(const struct walk *w, const struct reference *name, struct digest *d,

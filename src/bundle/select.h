@@ -34,7 +34,8 @@ struct selected {
     struct digest digest;
     char media_type[256];
     uint64_t size_bytes;
-    struct digest image; /* the manifest that docker load takes; algorithm 0: none is whole */
+    struct digest image; /* the manifest that docker load takes: of this machine's platform if that
+                            is in the bundle; algorithm 0: none is whole */
 };
 
 struct selection {

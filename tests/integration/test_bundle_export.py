@@ -4,6 +4,7 @@
 import hashlib
 import json
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -61,6 +62,22 @@ def test_the_index_of_the_layout_names_only_what_was_asked_for(open_side, tmp_pa
     index = json.loads(bundles.members(tmp_path / "b.tar")["index.json"])
     assert index["manifests"] == [open_side.multi.descriptor(annotations={
         "org.opencontainers.image.ref.name": "1.0", "io.containerd.image.name": "docker.io/library/multi:1.0"})]
+
+
+@pytest.mark.parametrize("words, is_here", [([], True), (["--platform", "linux/riscv64"], False)])
+def test_docker_gets_the_image_of_this_machine_if_it_is_in_the_bundle(fake, start, tmp_path, words, is_here):
+    """Its manifest.json has one image for a name; the index may name others before."""
+    here = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
+    mirror = start()
+    image = fake.add("library/many", bundles.multi("many", "riscv64", here), "1")
+    mirror.hold("library/many", "1", image)
+    for child in image.children:
+        mirror.hold("library/many", child.digest, child)
+    command("export", "--no-pull", "--data", mirror.data, "-o", tmp_path / "b.tar", *words, "many:1")
+    said = json.loads(bundles.members(tmp_path / "b.tar")["manifest.json"])
+    config, layer = image.children[is_here].blobs
+    assert said == [{"Config": "blobs/" + config.replace(":", "/"), "RepoTags": ["many:1"],
+                     "Layers": ["blobs/" + layer.replace(":", "/")]}]
 
 
 def test_without_referrers_none_come_along(open_side, tmp_path):
