@@ -84,6 +84,7 @@ struct entry {
     struct digest digest;
     const char *media_type; /* borrowed from the document */
     const char *said;       /* its name, or NULL */
+    bool takes_tag;         /* nothing but --name names it, so that its tag is for this one */
 };
 
 /* 1 a manifest that can be taken in, 0 something else, -1. */
@@ -128,8 +129,10 @@ static int name_entry(const struct intake *in, const struct entry *n, struct ref
         *out = *in->options->name;
     else if (!only_repository(in, out))
         return 0;
-    if (!is_tag)
+    if (!is_tag && !n->takes_tag)
         out->tag[0] = 0;
+    else if (!is_tag)
+        return 1;
     else if (!reference_is_tag(slice_of(n->said)))
         return error_set(e, ERR_CORRUPT, "index.json: %.100s is no tag", n->said);
     else
@@ -177,13 +180,39 @@ static int add_entry(struct intake *in, const struct entry *n, bool is_named_tur
     return -1;
 }
 
+/* Says no repository, and refers to nothing by which one could be found. */
+static bool is_nameless_image(const struct intake *in, const struct entry *n)
+{
+    struct manifest m = {0};
+    bool refers = false;
+    if ((n->said && strpbrk(n->said, "/:@")) ||
+        intake_read_manifest(in, &n->digest, n->media_type, &m, NULL) != 1)
+        return false;
+    for (size_t i = 0; i < m.child_count; i++)
+        refers |= m.children[i].kind == CHILD_SUBJECT;
+    manifest_fini(&m);
+    return !refers;
+}
+
+static size_t count_nameless(const struct intake *in, const struct json_t *list)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < json_count(list); i++) {
+        struct entry n = {0};
+        count += read_entry(json_item(list, i), &n, NULL) == 1 && is_nameless_image(in, &n);
+    }
+    return count;
+}
+
 /* First who says of which repository he is, then who may follow from that. */
 static int add_entries(struct intake *in, const struct json_t *list, struct error *e)
 {
+    bool is_alone = in->options->name && count_nameless(in, list) == 1;
     for (int turn = 0; turn < 2; turn++)
         for (size_t i = 0; i < json_count(list); i++) {
             struct entry n = {0};
             int got = read_entry(json_item(list, i), &n, e);
+            n.takes_tag = got == 1 && is_alone && is_nameless_image(in, &n);
             if (got < 0 || (got == 1 && add_entry(in, &n, turn == 0, e) < 0))
                 return -1;
         }

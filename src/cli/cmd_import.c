@@ -154,7 +154,7 @@ int cmd_import(int argc, char **argv)
          &w.is_dry_run},
         {"--prune", NULL, "drop what the bundle does not name, save for pins, once all of it is in",
          NULL, &w.is_pruning},
-        {"--name", "REPOSITORY", "for what an archive of another tool gives no name", &w.name,
+        {"--name", "REPOSITORY[:TAG]", "for what an archive of another tool gives no name", &w.name,
          NULL},
         {"--force", NULL, "let archives without registry digests replace tags", NULL, &w.is_forced},
     };

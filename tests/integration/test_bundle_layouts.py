@@ -56,6 +56,25 @@ def test_a_bare_tag_and_an_image_without_a_name_take_the_one_that_is_given(serve
     assert mirror.manifest("quay.io/some/demo", other.digest).body == other.manifest
 
 
+@pytest.mark.parametrize("name, path, tag", [("quay.io/some/demo:7", "quay.io/some/demo", "7"), ("demo", "library/demo", "latest")])
+def test_the_only_image_without_a_name_takes_the_tag_too(serve, name, path, tag):
+    """As one of docker save does. What refers to it takes none, though it comes first."""
+    sbom = images.artifact(DEMO, "application/vnd.example.sbom", "an SBOM")
+    mirror = serve(layout([(sbom, None), (DEMO, None)]), "--name", name)
+    assert mirror.manifest(path, tag).body == DEMO.manifest
+    assert json.loads(mirror.get(f"/v2/{path}/tags/list").body)["tags"] == [tag]
+    assert referrers(mirror, path, DEMO) == [sbom.digest]
+
+
+def test_of_several_images_without_a_name_none_takes_the_tag(serve):
+    """Nobody said for which of them it is."""
+    other = images.image([b"other"])
+    mirror = serve(layout([(DEMO, None), (other, None)]), "--name", "quay.io/some/demo:7")
+    for image in (DEMO, other):
+        assert mirror.manifest("quay.io/some/demo", image.digest).body == image.manifest
+    assert mirror.manifest("quay.io/some/demo", "7").status == 404
+
+
 def test_referrers_without_a_name_follow_their_subject(serve):
     """As oras and containerd list them."""
     sbom = images.artifact(DEMO, "application/vnd.example.sbom", "an SBOM")
