@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Selects, says what the bundle is, and has it written. A file is written beside its place and
- * renamed when all volumes are durable. */
+ * renamed when all volumes are durable; what a killed export left beside it is written over. */
 #include "bundle/export.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -266,25 +268,52 @@ static int write_files(struct making *m, int folder, struct error *e)
     return 0;
 }
 
-static int fill_folder(struct making *m, const char *path, struct error *e)
+static int fill_folder(struct making *m, int folder, struct error *e)
 {
     static const char *const inside[] = {"tranship", "blobs", "blobs/sha256", "blobs/sha512"};
-    autoclose int folder = file_open_folder(AT_FDCWD, path, true, e);
-    if (folder < 0)
-        return -1;
     for (size_t i = 0; i < sizeof inside / sizeof *inside; i++)
         if (mkdirat(folder, inside[i], 0755) < 0)
-            return error_errno(e, "make folder %s/%s", path, inside[i]);
+            return error_errno(e, "make folder %s", inside[i]);
     for (size_t i = 0; i < m->volumes.piece_count; i++)
         if (write_blob_file(m, folder, &m->volumes.pieces[i], e) < 0)
             return -1;
     return write_files(m, folder, e);
 }
 
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *at)
+static bool is_of_an_export(const char *name)
 {
-    (void)st, (void)kind, (void)at;
-    return remove(path);
+    static const char *const known[] = {".",          "..",         "tranship",     "blobs",
+                                        "oci-layout", "index.json", "manifest.json"};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strcmp(name, known[i]) == 0)
+            return true;
+    return name[0] == '.' && slice_ends(slice_of(name), ".tmp");
+}
+
+static int remove_below(const char *path, const struct stat *st, int kind, struct FTW *at)
+{
+    (void)st, (void)kind;
+    return at->level > 0 ? remove(path) : 0;
+}
+
+static int empty_folder(const char *path)
+{
+    return nftw(path, remove_below, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+/* What a killed export left there goes; what is somebody else's stays. File systems that know no
+ * locks of folders are written to without. */
+static int clear_part(int folder, const char *part, struct error *e)
+{
+    if (flock(folder, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
+        return error_set(e, ERR_BUSY, "another export writes %s", part);
+    autoclosedir DIR *dir = file_list(folder, ".");
+    const struct dirent *entry;
+    while (dir && (entry = readdir(dir)))
+        if (!is_of_an_export(entry->d_name))
+            return error_set(e, ERR_USAGE, "%s has %.100s in it, which no export left", part,
+                             entry->d_name);
+    return dir && empty_folder(part) == 0 ? 0 : error_errno(e, "empty folder %s", part);
 }
 
 /* Taking the place of an empty folder is one step; of one with something in it the kernel refuses.
@@ -295,15 +324,20 @@ static int write_folder(struct making *m, struct error *e)
     for (size_t n = strlen(to); n > 1 && to[n - 1] == '/'; n--)
         to[n - 1] = 0;
     autofree char *part = alloc_format("%s.part", to);
-    if (mkdir(part, 0755) < 0)
+    if (mkdir(part, 0755) < 0 && errno != EEXIST)
         return error_errno(e, "make folder %s", part);
-    int result = fill_folder(m, part, e);
-    if (result == 0 && rename(part, to) < 0)
+    autoclose int folder = file_open_folder(AT_FDCWD, part, false, e);
+    if (folder < 0 || clear_part(folder, part, e) < 0)
+        return -1;
+    int result = fill_folder(m, folder, e);
+    if (result < 0)
+        error_prefix(e, "%s", part);
+    else if (rename(part, to) < 0)
         result = errno == ENOTEMPTY || errno == EEXIST
                      ? error_set(e, ERR_USAGE, "folder %s is not empty", to)
                      : error_errno(e, "rename %s to %s", part, to);
-    if (result < 0)
-        nftw(part, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    if (result < 0 && empty_folder(part) == 0)
+        rmdir(part);
     return result;
 }
 

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """export, receipt, keygen: what a bundle holds, how it is signed and split, what other tools make of it."""
 
+import fcntl
 import hashlib
 import json
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 
@@ -13,7 +15,7 @@ import bundles
 import images
 import pytest
 from bundles import command, refused
-from harness import binary
+from harness import binary, clean_environment
 
 
 @pytest.fixture
@@ -153,6 +155,48 @@ def test_a_folder_bundle_is_a_layout(open_side, tmp_path):
     assert json.loads((tmp_path / "layout/index.json").read_text())["manifests"][0]["digest"] == open_side.plain.digest
     assert "not empty" in refused("export", "--no-pull", "--data", open_side.data, "-o", tmp_path / "layout", "plain:2", status=2)
     assert not (tmp_path / "layout.part").exists()
+
+
+def test_what_a_killed_export_left_of_a_folder_is_in_nobodys_way(open_side, tmp_path):
+    part = tmp_path / "layout.part"
+    words = [binary(), "export", "--no-pull", "--data", open_side.data, "-o", f"{tmp_path}/layout/", "--all"]
+    for _ in range(50):  # one may be through before the kill
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, env=clean_environment())
+        while process.poll() is None and not part.exists():
+            pass
+        process.kill()
+        process.wait(20)
+        if part.exists():
+            break
+        shutil.rmtree(tmp_path / "layout", ignore_errors=True)
+    (part / "blobs/sha256").mkdir(parents=True, exist_ok=True)
+    (part / "blobs/sha256" / open_side.plain.layer.split(":")[1]).write_bytes(b"half of")
+    (part / ".index.json.1-1.tmp").write_bytes(b"")
+    export(open_side, f"{tmp_path}/layout/", "plain:2")
+    assert not part.exists() and {p.name for p in (tmp_path / "layout").iterdir()} == {
+        "tranship", "blobs", "oci-layout", "index.json", "manifest.json"}
+    for digest, data in bundles.all_of(open_side.plain).items():
+        assert (tmp_path / "layout/blobs" / digest.replace(":", "/")).read_bytes() == data
+
+
+def test_a_folder_that_no_export_left_stays_and_is_named(open_side, tmp_path):
+    (tmp_path / "layout.part").mkdir()
+    (tmp_path / "layout.part/mine").write_text("mine")
+    assert "layout.part has mine in it" in refused("export", "--no-pull", "--data", open_side.data, "-o", f"{tmp_path}/layout/", "plain:2",
+                                                   status=2)
+    assert (tmp_path / "layout.part/mine").read_text() == "mine"
+
+
+def test_a_folder_that_another_export_writes_is_left_to_it(open_side, tmp_path):
+    part = tmp_path / "layout.part"
+    (part / "blobs").mkdir(parents=True)
+    folder = os.open(part, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        assert "another export" in refused("export", "--no-pull", "--data", open_side.data, "-o", f"{tmp_path}/layout/", "plain:2")
+    finally:
+        os.close(folder)
+    assert (part / "blobs").exists() and not (tmp_path / "layout").exists()
 
 
 @pytest.mark.parametrize("words, nearest", [(["export", "--sinc", "x"], "--since"), (["import", "--verfy", "x"], "--verify"),
