@@ -4,8 +4,10 @@
 #include "cache/sql.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/auto.h"
@@ -74,12 +76,13 @@ static const char writer_settings[] = "PRAGMA journal_mode = WAL;"
                                       "PRAGMA cache_size = -8192;"
                                       "PRAGMA journal_size_limit = 67108864;";
 
-/* One handle per HTTP thread; the cache holds the inner pages of millions of rows. Not mapped, for
- * a page that was cut off, or that the disk cannot read, would end the process by a signal; read,
- * it is an error of one query. */
+/* Not mapped, for a page that was cut off, or that the disk cannot read, would end the process by a
+ * signal; read, it is an error of one query. */
 static const char reader_settings[] = "PRAGMA query_only = 1;"
-                                      "PRAGMA mmap_size = 0;"
-                                      "PRAGMA cache_size = -4096;";
+                                      "PRAGMA mmap_size = 0;";
+/* One handle per thread that answers, and as many of those as processors; together they cache this
+ * much, of which only what was read is taken. */
+enum { READERS_KIB = 64 << 10, READER_MAX_KIB = 16 << 10, READER_MIN_KIB = 2 << 10 };
 
 /* What prune.c compares with; gone with the connection. In memory, as there need be no other place.
  */
@@ -299,9 +302,20 @@ int sql_open_writer(struct sql *s, const char *path, struct error *e)
     return -1;
 }
 
+static int set_reader_cache(struct sql *s, struct error *e)
+{
+    char text[64];
+    long processors = sysconf(_SC_NPROCESSORS_ONLN),
+         kib = READERS_KIB / (processors > 0 ? processors : 1);
+    kib = kib > READER_MAX_KIB ? READER_MAX_KIB : kib < READER_MIN_KIB ? READER_MIN_KIB : kib;
+    snprintf(text, sizeof text, "PRAGMA cache_size = -%ld;", kib);
+    return sql_exec(s, text, e);
+}
+
 int sql_open_reader(struct sql *s, const char *path, struct error *e)
 {
-    if (open_handle(s, path, SQLITE_OPEN_READONLY, reader_settings, e) == 0)
+    if (open_handle(s, path, SQLITE_OPEN_READONLY, reader_settings, e) == 0 &&
+        set_reader_cache(s, e) == 0)
         return 0;
     sql_close(s);
     return -1;
