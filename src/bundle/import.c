@@ -168,7 +168,7 @@ static int do_last(const struct intake *in, struct pruned *pruned, struct error 
         return error_set(e, ERR_USAGE, "names no image, so that pruning would leave nothing");
     if (in->options->is_pruning && in->options->whole.algorithm)
         return error_set(e, ERR_USAGE, "--prune takes one bundle, and another was whole before");
-    if (!in->options->is_dry_run)
+    if (!in->options->rehearsal)
         return admit(in, pruned, e);
     return in->options->is_pruning ? look_what_goes(in, pruned, e) : 0;
 }
@@ -230,10 +230,21 @@ static void clean_up(struct intake *in, bool is_done)
     size_t marked = 0;
     for (size_t i = 0; i < in->volumes.count; i++)
         marked += stage_is_marked(in->stage, i);
-    if (is_done || in->options->is_dry_run || marked == 0 || marked == in->volumes.count)
+    if (in->is_kept)
+        return;
+    if (is_done || in->options->rehearsal || marked == 0 || marked == in->volumes.count)
         stage_remove(in->stage);
     else
         stage_close(in->stage);
+}
+
+void rehearsal_fini(struct rehearsal *r)
+{
+    for (size_t i = 0; i < r->ids.count; i++)
+        stage_remove(r->stages[i]);
+    free(r->stages);
+    digests_fini(&r->ids);
+    *r = (struct rehearsal){0};
 }
 
 int import_take(const struct import_options *o, const char *path, struct import_result *out,

@@ -12,16 +12,27 @@
 #include "base/str.h"
 #include "cache/prune.h"
 #include "oci/digest.h"
+#include "oci/digests.h"
 #include "oci/reference.h"
 
 struct admittance;
 struct error;
+struct stage;
+
+/* What a dry run keeps from one file to the next, so that the volumes of a bundle are judged
+ * together. Zeroed is empty; rehearsal_fini leaves nothing of it on the disk. */
+struct rehearsal {
+    struct digests ids; /* of bundles */
+    struct stage **stages;
+};
+void rehearsal_fini(struct rehearsal *r);
+#define autorehearsal __attribute__((cleanup(rehearsal_fini)))
 
 struct import_options {
     const char *data;
-    struct slice public_pem; /* empty: signatures are not looked at */
-    int64_t budget_bytes;    /* of the data folder; -1: none */
-    bool is_dry_run;
+    struct slice public_pem;      /* empty: signatures are not looked at */
+    int64_t budget_bytes;         /* of the data folder; -1: none */
+    struct rehearsal *rehearsal;  /* of a dry run; or NULL */
     bool is_forced;               /* archives without registry digests may move tags */
     const struct reference *name; /* for what comes without a name; or NULL */
     struct digest whole; /* what came last; algorithm 0: nothing yet. More volumes of it are

@@ -54,7 +54,7 @@ static bool is_manifest(const struct intake *in, const struct digest *d)
 
 bool intake_wants(const struct intake *in, const struct digest *d)
 {
-    return !in->options->is_dry_run || is_manifest(in, d);
+    return !in->options->rehearsal || is_manifest(in, d);
 }
 
 int intake_read(const struct intake *in, const struct digest *d, size_t max, char **bytes,

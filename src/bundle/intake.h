@@ -27,6 +27,7 @@ struct intake {
     struct digest id;            /* of what comes */
     bool was_whole;              /* all of it is in already: nothing of it is read */
     struct stage *stage;         /* NULL until it is known which */
+    bool is_kept;                /* the stage is the rehearsal's, which ends it */
     struct contents contents;
     struct volumes volumes; /* of our own format */
     bool is_ours;
@@ -45,7 +46,7 @@ int intake_read(const struct intake *in, const struct digest *d, size_t max, cha
 int intake_read_manifest(const struct intake *in, const struct digest *d, const char *media_type,
                          struct manifest *m, struct error *e);
 
-/* true unless a dry run can do without it on the disk. */
+/* Of one that comes in one piece: true unless a dry run can do without it on the disk. */
 bool intake_wants(const struct intake *in, const struct digest *d);
 
 #endif

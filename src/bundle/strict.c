@@ -85,12 +85,33 @@ static uint64_t bytes_to_come(const struct intake *in)
 {
     uint64_t sum = 0;
     const struct blob_list *l = &in->contents.blobs;
-    for (size_t i = 0; i < l->digests.count; i++)
-        if (intake_wants(in, &l->digests.items[i]) &&
-            !intake_is_held(in, &l->digests.items[i], l->sizes[i]) &&
-            !stage_has(in->stage, &l->digests.items[i], NULL))
-            sum += l->sizes[i];
+    for (size_t i = 0; i < in->volumes.piece_count; i++) {
+        const struct piece *p = &in->volumes.pieces[i];
+        const struct digest *d = &l->digests.items[p->blob];
+        if (p->offset == 0 && (!p->is_whole || intake_wants(in, d)) &&
+            !intake_is_held(in, d, l->sizes[p->blob]) && !stage_has(in->stage, d, NULL))
+            sum += l->sizes[p->blob];
+    }
     return sum;
+}
+
+/* In a folder of its own: what a dry run leaves out must not count for the real one. */
+static struct stage *open_rehearsal(struct intake *in, struct error *e)
+{
+    struct digest id;
+    struct rehearsal *r = in->options->rehearsal;
+    size_t number = digests_find(&r->ids, &in->id);
+    in->is_kept = true;
+    if (number != DIGESTS_NONE)
+        return r->stages[number];
+    digest_of(DIGEST_SHA256, &in->id, sizeof in->id, &id);
+    struct stage *g = stage_open(in->store, &id, false, e);
+    if (!g)
+        return NULL;
+    digests_add(&r->ids, &in->id, &number);
+    r->stages = alloc_grow(r->stages, number + 1, sizeof *r->stages);
+    r->stages[number] = g;
+    return g;
 }
 
 /* The signature before anything else, and all that can be refused before anything is written. */
@@ -113,9 +134,8 @@ static int begin(struct intake *in, const char *text, size_t length, const uint8
     if (admit_check_budget(&in->contents, in->options->budget_bytes, e) < 0 ||
         check_absent(in, e) < 0)
         return -1;
-    if (in->options->is_dry_run) /* what it leaves out must not count for the real one */
-        digest_of(DIGEST_SHA256, &in->id, sizeof in->id, &in->id);
-    in->stage = stage_open(in->store, &in->id, true, e);
+    in->stage =
+        in->options->rehearsal ? open_rehearsal(in, e) : stage_open(in->store, &in->id, true, e);
     if (!in->stage || intake_check_space(in, bytes_to_come(in), e) < 0)
         return -1;
     return 0;
@@ -260,11 +280,12 @@ static int to_place(void *cls, const void *bytes, size_t length, struct error *e
     return 0;
 }
 
-/* Nobody can tell whether a piece is right: all of them together are hashed in the end. */
+/* Nobody can tell whether a piece is right: all of them together are hashed in the end, so a dry
+ * run writes them too. */
 static int take_piece(struct intake *in, struct input *file, const struct piece *p, struct error *e)
 {
     const struct digest *d = &in->contents.blobs.digests.items[p->blob];
-    bool is_wanted = intake_wants(in, d) && !stage_has(in->stage, d, NULL);
+    bool is_wanted = !stage_has(in->stage, d, NULL);
     autoclose int fd = is_wanted ? stage_part(in->stage, d, e) : -1;
     struct placed to = {.fd = fd, .at = p->offset};
     if ((is_wanted && fd < 0) || read_content(in, file, p->length_bytes, to_place, &to, e) < 0)
@@ -324,7 +345,7 @@ static int join_pieces(struct intake *in, struct error *e)
     for (size_t i = 0; i < in->volumes.piece_count; i++) {
         const struct piece *p = &in->volumes.pieces[i];
         const struct digest *d = &l->digests.items[p->blob];
-        if (p->is_whole || p->offset > 0 || !intake_wants(in, d))
+        if (p->is_whole || p->offset > 0)
             continue;
         if (stage_join(in->stage, d, l->sizes[p->blob], e) < 0)
             return -1;

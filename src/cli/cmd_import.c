@@ -97,10 +97,10 @@ static int take_all(const struct import_options *wanted, char **paths, int count
         digests_add(&ids, &r.id, &number);
         is_whole[number] = r.is_whole;
         if (r.is_whole) {
-            print_result(paths[i], &r, o.is_dry_run);
+            print_result(paths[i], &r, o.rehearsal);
             o.whole = r.id;
         } else
-            printf("%s: %s; still missing: volumes %s\n", paths[i], o.is_dry_run ? "good" : "taken",
+            printf("%s: %s; still missing: volumes %s\n", paths[i], o.rehearsal ? "good" : "taken",
                    r.missing);
     }
     for (size_t i = 0; i < ids.count; i++)
@@ -116,7 +116,8 @@ static int run(const struct arguments *a, const struct wanted *w, char **paths, 
     size_t length = 0;
     struct config c;
     autofree char *key = NULL;
-    struct import_options o = {.is_dry_run = w->is_dry_run,
+    autorehearsal struct rehearsal rehearsal = {0};
+    struct import_options o = {.rehearsal = w->is_dry_run ? &rehearsal : NULL,
                                .is_forced = w->is_forced,
                                .is_pruning = w->is_pruning,
                                .note = print_note};
@@ -150,8 +151,8 @@ int cmd_import(int argc, char **argv)
     const struct argument table[] = {
         {"--verify", "PUBKEY", "refuse what was not signed with that key's other half", &w.verify,
          NULL},
-        {"--dry-run", NULL, "check all of it, tell what would come, and leave nothing", NULL,
-         &w.is_dry_run},
+        {"--dry-run", NULL, "check all files together, tell what would come, and leave nothing",
+         NULL, &w.is_dry_run},
         {"--prune", NULL, "drop what the bundle does not name, save for pins, once all of it is in",
          NULL, &w.is_pruning},
         {"--name", "REPOSITORY[:TAG]", "for what an archive of another tool gives no name", &w.name,

@@ -29,7 +29,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct import_result result = {0};
     const char *path = fuzz_file(data, size);
     snprintf(folder, sizeof folder, "%s/data", fuzz_folder());
-    const struct import_options o = {.data = folder, .budget_bytes = -1, .is_dry_run = true};
+    autorehearsal struct rehearsal rehearsal = {0};
+    const struct import_options o = {.data = folder, .budget_bytes = -1, .rehearsal = &rehearsal};
     if (import_take(&o, path, &result, &e) < 0)
         must(e.kind != ERR_NONE && e.text[0] && result.images == 0);
     else

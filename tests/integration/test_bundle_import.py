@@ -296,6 +296,28 @@ def test_volumes_come_in_any_order_and_in_one_go(volumes, open_side, closed):
     assert list(closed.glob("import/*")) == []
 
 
+@pytest.mark.parametrize("lacks", [False, True])
+def test_a_dry_run_judges_the_volumes_of_one_command_together(volumes, open_side, closed, tmp_path, lacks):
+    """In any order, one of them twice; and none of it counts for the next."""
+    given = random.Random(5).sample(volumes[lacks:], len(volumes) - lacks)
+    said = take(closed, "--dry-run", given[0], *given, verify=tmp_path / "site.pub", status=75 if lacks else 0)
+    assert ("would be new" in said) != lacks
+    assert content(closed) == set() and not list(closed.glob("import/*"))
+    take(closed, "--dry-run", volumes[0], status=75)
+    take(closed, *volumes)
+    assert content(closed) == set(open_side.everything() | bundles.all_of(open_side.large))
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_a_dry_run_finds_the_bad_volume_among_good_ones_and_leaves_nothing(volumes, closed, tmp_path, number):
+    """Of a blob that is cut in pieces too, which nobody can judge before the last of them."""
+    data = bytearray(volumes[number].read_bytes())
+    data[-2000] ^= 1
+    volumes[number].write_bytes(data)
+    refused("import", "--data", closed, "--dry-run", "--verify", tmp_path / "site.pub", *volumes)
+    assert content(closed) == set() and not list(closed.glob("import/*"))
+
+
 def test_volumes_that_came_before_may_come_again_in_any_place(volumes, open_side, closed, tmp_path):
     """Whoever repeats the command for all of them gets the end of it, wherever it was interrupted."""
     take(closed, *volumes[1:], status=75)
