@@ -22,6 +22,14 @@
 #define DEPTH_MAX 8 /* of indexes in indexes, and of referrers of referrers */
 #define PAGE 1000   /* names asked of the index at once */
 
+/* Held manifests that were looked into: an index may name the same ones any number of times, and
+ * those again. */
+struct judged {
+    struct digests digests;
+    char **lacks; /* of each: what is missing, or NULL: it is whole */
+    size_t room;
+};
+
 struct walk {
     const struct select_options *options;
     struct store *store;
@@ -29,6 +37,7 @@ struct walk {
     struct selection *out;
     struct contents *contents;
     struct reference at; /* where we are */
+    struct judged judged;
 };
 
 void selection_fini(struct selection *s)
@@ -85,7 +94,7 @@ static int read_held(const struct walk *w, const struct digest *d, struct manife
 /* --- is it whole? ----------------------------------------------------------------------------- */
 
 /* 1 all of it is held, 0 not (why says what is missing), -1. Of an index: at least one image. */
-static int is_whole(const struct walk *w, const struct digest *d, unsigned depth, struct error *why,
+static int is_whole(struct walk *w, const struct digest *d, unsigned depth, struct error *why,
                     struct error *e);
 
 static int is_image_whole(const struct walk *w, const struct digest *d, const struct manifest *m,
@@ -107,7 +116,7 @@ static int is_image_whole(const struct walk *w, const struct digest *d, const st
     return 0;
 }
 
-static bool platform_is_held(const struct walk *w, const struct manifest *m, const char *platform)
+static bool platform_is_held(struct walk *w, const struct manifest *m, const char *platform)
 {
     struct error ignored = {0};
     for (size_t i = 0; i < m->child_count; i++) {
@@ -119,7 +128,7 @@ static bool platform_is_held(const struct walk *w, const struct manifest *m, con
     return false;
 }
 
-static int is_index_whole(const struct walk *w, const struct manifest *m, unsigned depth,
+static int is_index_whole(struct walk *w, const struct manifest *m, unsigned depth,
                           struct error *why, struct error *e)
 {
     int whole = 0;
@@ -140,12 +149,37 @@ static int is_index_whole(const struct walk *w, const struct manifest *m, unsign
     return whole > 0 || m->child_count == 0;
 }
 
-static int is_whole(const struct walk *w, const struct digest *d, unsigned depth, struct error *why,
+static void note_judged(struct judged *j, const struct digest *d, const char *lacks)
+{
+    size_t number = 0;
+    if (!digests_add(&j->digests, d, &number))
+        return;
+    if (number == j->room) {
+        j->room = j->room ? 2 * j->room : 16;
+        j->lacks = alloc_grow(j->lacks, j->room, sizeof *j->lacks);
+    }
+    j->lacks[number] = lacks ? alloc_string(lacks) : NULL;
+}
+
+static void judged_fini(struct judged *j)
+{
+    for (size_t i = 0; i < j->digests.count; i++)
+        free(j->lacks[i]);
+    free(j->lacks);
+    digests_fini(&j->digests);
+}
+
+static int is_whole(struct walk *w, const struct digest *d, unsigned depth, struct error *why,
                     struct error *e)
 {
     struct manifest m = {0};
-    size_t length = 0;
+    size_t length = 0, number = digests_find(&w->judged.digests, d);
     char text[DIGEST_TEXT_MAX];
+    if (number < w->judged.digests.count) {
+        if (w->judged.lacks[number])
+            error_set(why, ERR_NOT_FOUND, "%s", w->judged.lacks[number]);
+        return !w->judged.lacks[number];
+    }
     if (depth > DEPTH_MAX)
         return error_set(e, ERR_CORRUPT, "indexes are nested deeper than %d", DEPTH_MAX);
     int got = read_held(w, d, &m, &length, e);
@@ -156,6 +190,8 @@ static int is_whole(const struct walk *w, const struct digest *d, unsigned depth
         return got;
     got = m.is_index ? is_index_whole(w, &m, depth, why, e) : is_image_whole(w, d, &m, why);
     manifest_fini(&m);
+    if (got >= 0)
+        note_judged(&w->judged, d, got == 1 ? NULL : why->text);
     return got;
 }
 
@@ -174,15 +210,21 @@ static struct contents_repository *here(struct walk *w)
 
 static int add_manifest(struct walk *w, const struct digest *d, unsigned depth, struct error *e);
 
-static void add_blobs_of(struct walk *w, const struct manifest *m)
+static int add_blobs_of(struct walk *w, const struct manifest *m, struct error *e)
 {
+    char text[DIGEST_TEXT_MAX];
     for (size_t i = 0; i < m->child_count; i++) {
         const struct child *c = &m->children[i];
         uint64_t size_bytes = 0;
-        if ((c->kind == CHILD_CONFIG || c->kind == CHILD_LAYER) &&
-            store_has(w->store, &c->digest, &size_bytes))
+        if (c->kind != CHILD_CONFIG && c->kind != CHILD_LAYER)
+            continue;
+        if (store_has(w->store, &c->digest, &size_bytes))
             add_blob(w, &c->digest, size_bytes);
+        else if (!manifest_may_lack(c)) /* it was there when it was found whole */
+            return error_set(e, ERR_NOT_FOUND, "blob %s went away meanwhile",
+                             digest_print(&c->digest, text));
     }
+    return 0;
 }
 
 static int add_children_of(struct walk *w, const struct manifest *m, unsigned depth,
@@ -267,8 +309,9 @@ static int add_manifest(struct walk *w, const struct digest *d, unsigned depth, 
         return got < 0 ? -1 : error_set(e, ERR_NOT_FOUND, "a manifest went away meanwhile");
     contents_add_manifest(here(w), d, m.media_type);
     add_blob(w, d, length);
-    add_blobs_of(w, &m);
-    got = add_children_of(w, &m, depth, e);
+    got = add_blobs_of(w, &m, e);
+    if (got == 0)
+        got = add_children_of(w, &m, depth, e);
     manifest_fini(&m);
     if (got == 0 && w->options->has_referrers)
         got = add_referrers_of(w, d, depth + 1, e);
@@ -279,19 +322,19 @@ static int add_manifest(struct walk *w, const struct digest *d, unsigned depth, 
 
 /* The first image in it that is whole and in the bundle. platform: of that one; NULL: of any. */
 static void find_image(struct walk *w, const struct digest *d, const char *platform, unsigned depth,
-                       struct digest *out)
+                       struct digests *seen, struct digest *out)
 {
     struct manifest m = {0};
     size_t length = 0;
     if (depth > DEPTH_MAX || !digests_has(&w->contents->blobs.digests, d) ||
-        read_held(w, d, &m, &length, NULL) != 1)
+        !digests_add(seen, d, NULL) || read_held(w, d, &m, &length, NULL) != 1)
         return;
     bool is_there = !m.is_index;
     for (size_t i = 0; i < m.child_count && !out->algorithm; i++) {
         const struct child *c = &m.children[i];
         if (c->kind == CHILD_MANIFEST) {
             if (!platform || !c->platform[0] || platform_is(c->platform, platform))
-                find_image(w, &c->digest, platform, depth + 1, out);
+                find_image(w, &c->digest, platform, depth + 1, seen, out);
         } else if (c->kind != CHILD_SUBJECT &&
                    !digests_has(&w->contents->blobs.digests, &c->digest))
             is_there = false;
@@ -308,6 +351,7 @@ static void find_image(struct walk *w, const struct digest *d, const char *platf
 static void remember(struct walk *w, const struct reference *name, const struct digest *d)
 {
     struct selection *s = w->out;
+    autodigests struct digests here_seen = {0}, any_seen = {0};
     if ((s->count & (s->count - 1)) == 0)
         s->items = alloc_grow(s->items, s->count ? s->count * 2 : 1, sizeof *s->items);
     struct selected *one = &s->items[s->count++];
@@ -316,9 +360,9 @@ static void remember(struct walk *w, const struct reference *name, const struct 
     slice_copy(slice_of(r->media_types[digests_find(&r->manifests, d)]), one->media_type,
                sizeof one->media_type);
     store_has(w->store, d, &one->size_bytes);
-    find_image(w, d, platform_here(), 0, &one->image);
+    find_image(w, d, platform_here(), 0, &here_seen, &one->image);
     if (!one->image.algorithm)
-        find_image(w, d, NULL, 0, &one->image);
+        find_image(w, d, NULL, 0, &any_seen, &one->image);
 }
 
 static int find_root(const struct walk *w, const struct reference *name, struct digest *d,
@@ -500,8 +544,11 @@ int select_images(const struct select_options *o, struct store *s, struct index_
                   struct selection *out, struct contents *c, struct error *e)
 {
     struct walk w = {.options = o, .store = s, .reader = r, .out = out, .contents = c};
-    for (size_t i = 0; i < o->image_count; i++)
-        if (add_image(&w, &o->images[i], e) < 0)
-            return -1;
-    return o->is_all ? add_all(&w, e) : 0;
+    int result = 0;
+    for (size_t i = 0; result == 0 && i < o->image_count; i++)
+        result = add_image(&w, &o->images[i], e);
+    if (result == 0 && o->is_all)
+        result = add_all(&w, e);
+    judged_fini(&w.judged);
+    return result;
 }

@@ -82,6 +82,27 @@ def test_docker_gets_the_image_of_this_machine_if_it_is_in_the_bundle(fake, star
                      "Layers": ["blobs/" + layer.replace(":", "/")]}]
 
 
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_an_index_that_names_the_same_ones_again_and_again_is_looked_into_once(fake, start, tmp_path, is_whole):
+    """50 times 50 times … : looked into each time, this would not end before the sun does."""
+    mirror = start()
+    bottom = fake.add("library/deep", images.image([b"bottom"]), "0")
+    mirror.hold("library/deep", "0", bottom)
+    levels = [bottom]
+    for level in range(1, 8):
+        levels.append(images.index([("amd64", levels[-1])] * 50))
+        levels[-1].children = []  # they are held already
+        mirror.hold("library/deep", str(level), fake.add("library/deep", levels[-1], str(level)))
+    mirror.stop()
+    words = ["--no-pull", "--data", mirror.data, "-o", tmp_path / "b.tar", "deep:7"]
+    if is_whole:
+        command("export", *words)
+        assert bundles.blobs_in(tmp_path / "b.tar") == {d for one in levels for d in (one.digest, *one.blobs)}
+    else:
+        mirror.blob_path(bottom.layer).unlink()
+        assert "1 of 2 blobs" in refused("export", *words)
+
+
 def test_without_referrers_none_come_along(open_side, tmp_path):
     export(open_side, tmp_path / "b.tar", "--no-referrers", "multi:1.0")
     assert bundles.blobs_in(tmp_path / "b.tar") == set(bundles.all_of(open_side.multi))
