@@ -29,12 +29,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct import_result result = {0};
     const char *path = fuzz_file(data, size);
     snprintf(folder, sizeof folder, "%s/data", fuzz_folder());
-    autorehearsal struct rehearsal rehearsal = {0};
+    struct rehearsal rehearsal = {0};
     const struct import_options o = {.data = folder, .budget_bytes = -1, .rehearsal = &rehearsal};
     if (import_take(&o, path, &result, &e) < 0)
         must(e.kind != ERR_NONE && e.text[0] && result.images == 0);
     else
         must(!result.is_whole || result.new_blobs <= result.blobs);
+    rehearsal_fini(&rehearsal);
     must(count_names(fuzz_folder(), "blobs/sha256") == 0);
     must(count_names(fuzz_folder(), "import") == 0);
     return 0;
