@@ -265,8 +265,6 @@ static void set_headers(struct transfer *t)
         add_header(t, "Accept", r->accept);
     if (r->authorization)
         add_header(t, "Authorization", r->authorization);
-    if (r->if_range)
-        add_header(t, "If-Range", r->if_range);
     if (r->has_range) {
         char text[64];
         if (r->range_last == UINT64_MAX)
@@ -351,8 +349,7 @@ static struct transfer *make(struct fetcher *f, const struct transfer_request *r
     head_init(&t->head);
     prepare(t);
     /* The strings were the caller's. */
-    t->request.url = t->request.accept = t->request.authorization = t->request.if_range =
-        t->request.post_body = NULL;
+    t->request.url = t->request.accept = t->request.authorization = t->request.post_body = NULL;
     return t;
 }
 

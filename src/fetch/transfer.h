@@ -22,7 +22,6 @@ struct transfer_request {
     const char *authorization; /* the header's value; NULL: none */
     bool has_range;
     uint64_t range_first, range_last; /* range_last UINT64_MAX: open-ended */
-    const char *if_range;             /* NULL: none */
     const char *post_body;            /* a form to POST; NULL: GET or HEAD */
     enum address_range reach; /* who lives further in is not connected to; checked on the address */
     const struct source *source; /* whose proxy and authorities hold; NULL: the environment's */
