@@ -52,6 +52,9 @@ class Image:
         self.blobs = {digest_of(b, algorithm): b for b in blobs}
         self.children = []
 
+    def __str__(self):
+        return self.digest
+
     @property
     def layer(self):
         """The last blob, which is the last layer."""
