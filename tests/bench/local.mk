@@ -1,4 +1,4 @@
-# BENCH_ARGS chooses: make bench BENCH_ARGS='--only small --only herd', or BENCH_ARGS=--write.
+# BENCH_ARGS chooses: make bench BENCH_ARGS='--only small --only herd', '--only bundle --bundle-gb 20', or BENCH_ARGS=--write.
 BENCH = TRANSHIP='$(abs_top_builddir)/tranship' PYTHONDONTWRITEBYTECODE=1 $(PYTHON) \
 	'$(abs_top_srcdir)/tests/bench/bench.py'
 

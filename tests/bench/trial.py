@@ -36,15 +36,17 @@ class Scale:
     herd: int = 50
     idle: int = 5000
     growth: tuple = (1000, 100_000, 1_000_000)
+    bundle: tuple = (8, 256 * MIB)  # layers, and the size of each
     peers: bool = True
     has_targets: bool = True
 
 
 FULL = Scale()
 QUICK = Scale(connections=(8, 64), seconds=1, rounds=1, slow_size=64 * MIB, narrow_size=16 * MIB, cold_rounds=1, far_blobs=3,
-              pulls=40, growth=(1000, 100_000), peers=False)
+              pulls=40, growth=(1000, 100_000), bundle=(4, 64 * MIB), peers=False)
 SMOKE = Scale(sizes=(4096, 65536, MIB, 2 * MIB), connections=(2,), seconds=0.2, rounds=1, slow=20_000_000, slow_size=MIB,
-              narrow_size=MIB, cold_rounds=1, delay=0.01, layer=MIB // 4, far_blobs=2, pulls=4, herd=4, idle=20, growth=(100, 1000), has_targets=False)
+              narrow_size=MIB, cold_rounds=1, delay=0.01, layer=MIB // 4, far_blobs=2, pulls=4, herd=4, idle=20, growth=(100, 1000),
+              bundle=(2, MIB), has_targets=False)
 
 
 def in_words(size):

@@ -19,6 +19,7 @@ BENCH = TOP / "tests" / "bench"
 sys.path.insert(0, str(BENCH))
 
 import client  # noqa: E402
+import run_bundle  # noqa: E402
 import table  # noqa: E402
 from forwarder import Bucket, Forwarder  # noqa: E402
 
@@ -58,7 +59,8 @@ def test_a_whole_table_of_numbers_and_nothing_left_behind(tmp_path):
     ratios = [row[3] for row in rows[2:] if row[2]]
     assert ratios and all(re.fullmatch(r"\d+\.\d\dx", ratio) for ratio in ratios), ratios
     for what in ("manifest by digest", "manifest by tag", "blob 4 KiB", "64 KiB at random", "free origin", "in all", "away",
-                 "a connection", "two mirrors", "four are broken", "herd", "idle", "blobs held", "start to the first", "memory after start"):
+                 "a connection", "two mirrors", "four are broken", "herd", "idle", "blobs held", "start to the first", "memory after start",
+                 "export --sign: time", "export --sign: most", "import --verify: time", "import --verify: most"):
         assert any(what in row[0] for row in rows[2:]), f"no row about {what}:\n{out}"
     assert "/tmp" not in out and str(TOP) not in out and socket.gethostname() not in out
     assert not left_of(tmp_path) and not list(tmp_path.iterdir())
@@ -75,6 +77,40 @@ def test_ended_in_the_middle_it_ends_what_it_started(tmp_path, number):
     bench.stdout.close()
     bench.stderr.close()
     wait_until(lambda: not left_of(tmp_path), 20, "the end of all that it started")
+
+
+@needs_nginx
+def test_a_bundle_for_which_there_is_no_room_is_told_before_anything_runs(tmp_path):
+    bench = start_bench("--only", "small", "--only", "bundle", "--bundle-gb", "1000000", folder=tmp_path)
+    try:
+        out, err = bench.communicate(timeout=20)
+    finally:
+        bench.kill()
+    assert bench.returncode == 1 and out == "" and err.count("\n") == 1, err
+    assert re.match(r"a bundle of 1000000 GB needs 20\d{5} GB below .*, where \d+ GB are free", err), err
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_memory_of_a_step_is_the_most_of_its_own():
+    """Neither what the bench has when it starts it, nor only what is left at its end."""
+    ballast = b"x" * (300 * MIB)
+    most = run_bundle.step(sys.executable, "-c", "x = b'x' * (100 << 20); del x")["most_mb"]
+    assert 100 < most < 150 < len(ballast) / 1e6
+    assert run_bundle.step("sleep", "0")["most_mb"] < 50
+
+
+def test_a_step_that_fails_says_what_it_said():
+    with pytest.raises(SystemExit, match="no/such/file"):
+        run_bundle.step("cp", "no/such/file", "copy")
+
+
+def test_a_step_that_is_ended_ends_its_command(tmp_path):
+    (tmp_path / "file").touch()
+    one = subprocess.Popen([sys.executable, BENCH / "step.py", "tail", "-f", tmp_path / "file"], stdout=subprocess.PIPE)
+    wait_until(lambda: any(command.startswith("tail") for command in left_of(tmp_path)), 20, "the command")
+    one.terminate()
+    assert one.communicate(timeout=20)[0] == b"" and one.returncode == 1
+    wait_until(lambda: not left_of(tmp_path), 20, "the end of its command")
 
 
 def test_a_table_replaces_what_stands_between_its_marks(tmp_path):
