@@ -130,6 +130,12 @@ static int next_candidate(struct evict *v, struct candidate *c, struct error *e)
     return got;
 }
 
+/* Memory is ahead of the rows: a use may be on its way to the ledger, or not have got there. */
+static bool take_use(struct evict *v, const struct digest *d)
+{
+    return v->listener.take_use && !v->is_dry && v->listener.take_use(v->listener.cls, d);
+}
+
 /* Takes back the uses of it and of what goes with it: 1 if there were any. */
 static int spare_used(struct evict *v, const struct candidate *c, struct error *e)
 {
@@ -150,8 +156,7 @@ static int spare_used(struct evict *v, const struct candidate *c, struct error *
     for (int i = 0; i < count; i++) {
         if (run(v, SQL_CLEAR_USED, &used[i], e) < 0)
             return -1;
-        if (v->listener.spared && !v->is_dry)
-            v->listener.spared(v->listener.cls, &used[i]);
+        take_use(v, &used[i]);
     }
     return count > 0;
 }
@@ -169,7 +174,7 @@ static int is_spared(struct evict *v, const struct candidate *c, struct error *e
         got = spare_used(v, c, e);
     if (got == 0)
         got = index_is_below_pin(v->x, &c->digest, e);
-    return got == 0 ? is_read(v, &c->digest) : got;
+    return got == 0 ? is_read(v, &c->digest) || take_use(v, &c->digest) : got;
 }
 
 /* --- going ------------------------------------------------------------------------------------ */

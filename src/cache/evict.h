@@ -21,8 +21,9 @@ struct store;
  */
 struct evict_listener {
     bool (*is_read)(void *cls, const struct digest *d); /* somebody is being sent it */
-    void (*spared)(void *cls, const struct digest *d);  /* its next use should be told at once */
-    void (*gone)(void *cls, const struct digest *d);    /* drop it: the disk's space is wanted */
+    /* Was it used since this was last asked? Its next use is to be told to the ledger at once. */
+    bool (*take_use)(void *cls, const struct digest *d);
+    void (*gone)(void *cls, const struct digest *d); /* drop it: the disk's space is wanted */
     void *cls;
 };
 

@@ -101,12 +101,11 @@ static bool is_read(void *cls, const struct digest *d)
     return c && content_is_read(c);
 }
 
-static void spared(void *cls, const struct digest *d)
+static bool take_use(void *cls, const struct digest *d)
 {
     struct known *k = cls;
     auto_unref(content) struct content *c = recall_get(k->contents, d, sizeof *d);
-    if (c)
-        __atomic_store_n(&c->used_min, 0, __ATOMIC_RELAXED);
+    return c && __atomic_exchange_n(&c->used_min, 0, __ATOMIC_RELAXED) != 0;
 }
 
 void known_forget_content(struct known *k, const struct digest *d)
@@ -129,7 +128,7 @@ struct known *known_new(struct store *s, struct ledger *l, size_t memory_bytes)
     k->holds = recall_new(memory_bytes / 8, hold_up, hold_down);
     k->notes = recall_new(memory_bytes / 8, note_up, note_down);
     k->listings = recall_new(memory_bytes / 4, answer_up, answer_down);
-    const struct evict_listener listener = {is_read, spared, gone, k};
+    const struct evict_listener listener = {is_read, take_use, gone, k};
     ledger_listen(l, &listener);
     return k;
 }

@@ -300,6 +300,7 @@ static void use_outlives_a_restart_and_no_clock_changes_the_order(void **state)
 
 struct memory {
     const char *read; /* is being read */
+    const char *used; /* was used, and its row does not say so */
     struct str told;
 };
 
@@ -309,10 +310,15 @@ static bool is_read(void *cls, const struct digest *d)
     return digest_equals(&read, d);
 }
 
-static void spared(void *cls, const struct digest *d)
+static bool take_use(void *cls, const struct digest *d)
 {
-    (void)d;
-    str_add(&((struct memory *)cls)->told, "spared ");
+    struct memory *m = cls;
+    struct digest used = digest_of_text(m->used ? m->used : "");
+    bool was_used = m->used && digest_equals(&used, d);
+    str_add(&m->told, "asked ");
+    if (was_used)
+        m->used = NULL;
+    return was_used;
 }
 
 static void gone(void *cls, const struct digest *d)
@@ -325,15 +331,32 @@ static void what_is_read_stays_and_memory_is_told_of_the_rest(void **state)
 {
     struct opened *o = *state;
     struct memory m = {.read = "a"};
-    const struct evict_listener listener = {is_read, spared, gone, &m};
+    const struct evict_listener listener = {is_read, take_use, gone, &m};
     evict_listen(o->v, &listener);
     blob(o, "a"), blob(o, "b"), blob(o, "c");
     use(o, "b");
     evict_to(o, 2);
-    assert_string_equal(str_text(&m.told), "spared gone ");
+    assert_string_equal(str_text(&m.told), "asked asked gone ");
     assert_true(is_held(o, "a"));
     evict_to(o, 0);
     assert_true(is_held(o, "a"));
+    str_fini(&m.told);
+}
+
+/* A use is told to the ledger beside, and once a minute. */
+static void what_memory_alone_knows_to_be_used_is_spared_once(void **state)
+{
+    struct opened *o = *state;
+    struct memory m = {.read = "", .used = "a"};
+    const struct evict_listener listener = {is_read, take_use, gone, &m};
+    evict_listen(o->v, &listener);
+    blob(o, "a"), blob(o, "b");
+    OK(obey(o, 0, true, NULL, NULL, e));
+    assert_non_null(m.used); /* a rehearsal takes nothing back */
+    evict_to(o, 1);
+    assert_true(is_held(o, "a"));
+    evict_to(o, 0);
+    assert_false(is_held(o, "a"));
     str_fini(&m.told);
 }
 
@@ -478,6 +501,7 @@ int main(void)
         T(rows_of_what_went_are_gone),
         T(use_outlives_a_restart_and_no_clock_changes_the_order),
         T(what_is_read_stays_and_memory_is_told_of_the_rest),
+        T(what_memory_alone_knows_to_be_used_is_spared_once),
         T(it_begins_above_one_mark_and_goes_on_to_the_other),
         T(who_waits_gets_room),
         T(content_on_its_way_in_that_rests_goes_first),
