@@ -12,10 +12,6 @@ from harness import Tranship, binary
 from places import Place
 
 
-def pytest_configure(config):
-    config.addinivalue_line("markers", "threads: worth running under a thread sanitizer")
-
-
 def pytest_make_parametrize_id(val):
     """Names of a line's length, whatever the bytes behind them."""
     text = getattr(val, "__name__", None) or (str(val, "latin-1") if isinstance(val, bytes) else str(val))

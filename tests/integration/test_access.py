@@ -60,7 +60,6 @@ def users(tmp_path):
     return file
 
 
-@pytest.mark.threads
 def test_users_are_asked_for_their_password(start, demo, users):
     mirror = start(access_users=users)
     refused = mirror.get(PATH)
@@ -91,7 +90,6 @@ def test_a_wrong_password_is_logged_without_it(start, demo, users):
     assert base64.b64encode(b"me:guess4711").decode() not in mirror.stderr
 
 
-@pytest.mark.threads
 def test_who_guesses_waits_and_nobody_else_does(start, demo, users):
     """Each further guess of one address waits longer, without holding up a thread: here there is but one. What waits
     longer than a client would is turned away, and what still waits when the mirror stops is answered then."""
@@ -119,7 +117,6 @@ def test_who_guesses_waits_and_nobody_else_does(start, demo, users):
         client.close()
 
 
-@pytest.mark.threads
 def test_sighup_reads_the_users_again_and_takes_other_networks(tmp_path, fake, demo, users):
     """A password that was changed is worth nothing from then on, however often it was used before."""
     config = tmp_path / "tranship.json"
@@ -267,7 +264,6 @@ def test_a_credential_that_sighup_brings_to_an_open_mirror_is_told_too(tmp_path,
 
 
 # --- HTTPS ----------------------------------------------------------------------------------------------------------
-@pytest.mark.threads
 def test_https_serves_what_http_does(start, fake, authority, server_files):
     data = b"layer" * 4_000_000
     digest = fake.add_blob("a/b", data)
@@ -368,7 +364,6 @@ def pem(pair):
     return pair[0].read_text().split()
 
 
-@pytest.mark.threads
 def test_sighup_shows_the_renewed_certificate_and_drops_no_connection(renewed, fake, demo):
     data = b"layer" * 4_000_000
     digest = fake.add_blob("a/b", data)
@@ -389,7 +384,6 @@ def test_sighup_shows_the_renewed_certificate_and_drops_no_connection(renewed, f
         assert busy.exchange(PATH).body == demo.manifest
 
 
-@pytest.mark.threads
 def test_sighup_takes_another_authority_of_clients_on_open_connections_too(renewed, tmp_path, demo):
     """A certificate of the old authority opens nothing from then on, on whichever connection; back it comes with it."""
     (tmp_path / "b").mkdir()
@@ -438,7 +432,6 @@ def test_a_renewed_certificate_that_does_not_fit_is_refused_with_the_whole_reloa
         assert renewed.shown() == pem(two)
 
 
-@pytest.mark.threads
 def test_a_hundred_renewed_certificates_under_load_fail_no_request_and_keep_nothing(tmp_path, fake, demo):
     """Connections stay open across all of it, others come and go; each is shown the certificate of its time."""
     renewed = Renewed(tmp_path, fake, **{"threads": 2, "log-level": None})

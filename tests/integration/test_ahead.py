@@ -33,7 +33,6 @@ def asked(fake):
     return {digest: found.count(digest) for digest in found}
 
 
-@pytest.mark.threads
 def test_config_and_layers_come_before_they_are_asked_for_and_come_once(fake, start, image):
     mirror = start(**AHEAD)
     assert mirror.manifest("a/b", "v1").status == 200
@@ -46,7 +45,6 @@ def test_config_and_layers_come_before_they_are_asked_for_and_come_once(fake, st
     wait_until(lambda: mirror.metric("prefetch_asked_total") == len(image.blobs), what="all counted as asked for")
 
 
-@pytest.mark.threads
 def test_who_asks_meanwhile_follows_what_is_coming(fake, start, image):
     fault = fake.fault(f"{BLOB}{image.layer}", stall_at=100_000)
     mirror = start(**AHEAD)
@@ -117,7 +115,6 @@ def test_no_more_bytes_ahead_than_the_option_says(fake, start):
         assert mirror.blob("a/b", digest).body == data
 
 
-@pytest.mark.threads
 def test_it_makes_way_for_what_a_client_waits_for_and_goes_on_later(fake, start, other):
     data = images.random_bytes(20 << 20, "a large layer")
     image = fake.add("a/b", images.image([data]), "v1")

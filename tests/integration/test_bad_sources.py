@@ -301,7 +301,6 @@ def pull_manifest(world, fault, reference):
     return head
 
 
-@pytest.mark.threads
 @pytest.mark.parametrize("first", ["manifest", "blob"])
 def test_a_bad_mirror_before_a_healthy_origin_is_not_noticed(world_of, first):
     """Whatever is asked first meets it: afterwards it is left out."""

@@ -119,7 +119,6 @@ def test_a_range_of_a_cold_blob(fake, cold, asked, comes):
     assert fake.sent(DIGEST) <= SIZE + 1
 
 
-@pytest.mark.threads
 @pytest.mark.parametrize("asked, comes", RANGES)
 def test_a_range_of_a_blob_still_coming(coming, asked, comes):
     first, last = comes
@@ -273,7 +272,6 @@ def test_offsets_and_sizes_beyond_4_gib_are_right(fake, tranship):
         tranship.wait()
 
 
-@pytest.mark.threads
 def test_four_open_ended_ranges_that_hang_up_leave_the_fill_alone(fake, coming):
     for k in range(4):
         with coming.wire() as chunk:
@@ -333,7 +331,6 @@ def test_a_blob_that_this_repository_was_never_seen_to_hold_is_asked_for_first(f
     assert fake.sent(digest) == SIZE
 
 
-@pytest.mark.threads
 def test_many_clients_with_ranges_of_one_warm_blob_all_get_the_right_bytes(warm):
     wrong = []
 

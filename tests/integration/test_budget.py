@@ -177,7 +177,6 @@ def test_on_a_small_disk_every_pull_succeeds_and_some_are_not_stored(fake, start
     assert 1 <= len(told) < 4  # once a minute, not once a request
 
 
-@pytest.mark.threads
 @pytest.mark.parametrize("lanes", [1, 4])
 def test_a_disk_that_fills_up_meanwhile_does_not_break_a_pull(fake, start, disk, lanes):
     folder = disk(20)

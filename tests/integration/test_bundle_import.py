@@ -205,7 +205,6 @@ def test_a_running_mirror_admits_only_what_was_staged(closed, start):
     assert mirror.get("/v2/").status == 200
 
 
-@pytest.mark.threads
 def test_a_mirror_that_is_stopped_during_imports_ends_in_order(open_side, closed, start):
     bundle = open_side.export()
     for turn in range(5):

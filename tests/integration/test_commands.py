@@ -220,7 +220,6 @@ def test_two_commands_at_once_both_do_what_they_say(fake, place):
     assert {i.removeprefix("docker.io/") for i in place.listed()} == set(names)
 
 
-@pytest.mark.threads
 def test_commands_beside_pulls(fake, start, tmp_path):
     one = made("one")
     fake.add("library/one", one, "a")
@@ -316,7 +315,6 @@ def test_what_is_no_order_to_evict_is_refused(tranship, body):
     assert tranship.ask_local("/control/evict", "POST", body=body).status == 400
 
 
-@pytest.mark.threads
 def test_pulls_are_right_while_all_is_evicted_over_and_over(fake, start, tmp_path):
     place = Place(start, tmp_path / "data", True)
     shelf = shelf_of(fake, place, 4, 200_000)

@@ -401,7 +401,6 @@ def test_a_registry_has_its_own_proxy(fake, other, begin, demo):
 # --- SIGHUP -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.threads
 def test_sighup_changes_what_is_asked_next_and_leaves_what_is_in_flight(fake, other, begin, file):
     digest = fake.add_blob("a/b", DATA)
     theirs = other.add("a/b", images.image([images.random_bytes(1000, "theirs")]), "latest")
@@ -445,7 +444,6 @@ def test_what_only_a_restart_changes_is_told(fake, begin, file):
     assert sorted(told) == ["memory", "threads"]  # listen and log_level are the command line's
 
 
-@pytest.mark.threads
 def test_a_hundred_reloads_under_load_fail_no_request_and_keep_nothing(fake, other, begin, file, demo):
     here, there = registries(docker_io=fake.url), registries(docker_io=fake.url, quay_io=other.url)
     mirror = begin(here, log_level=None)  # the file's: a line for each of so many requests only delays the test

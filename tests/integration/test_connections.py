@@ -72,7 +72,6 @@ def test_connections_past_the_limit_are_closed_and_room_comes_back(start, demo):
         client.close()
 
 
-@pytest.mark.threads
 def test_where_there_is_no_room_the_idle_make_some(start, demo, fake):
     """Keep-alive is a favour: who asks goes before who only stays. A pull under way is never cut."""
     digest = fake.add_blob("a/b", b"x" * 3_000_000)
@@ -99,7 +98,6 @@ def test_where_there_is_no_room_the_idle_make_some(start, demo, fake):
         client.close()
 
 
-@pytest.mark.threads
 @pytest.mark.parametrize("last", [b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n", b"GET /v2/ HT", b""])
 def test_a_client_that_leaves_with_its_last_bytes_is_noticed(start, last):
     """The end of the stream comes with the request, or before there is one: its descriptor must not stay."""
@@ -114,7 +112,6 @@ def test_a_client_that_leaves_with_its_last_bytes_is_noticed(start, last):
         harness.wait_until(lambda: metric(watcher, "connections") == 1, 20, "the end of all of them")
 
 
-@pytest.mark.threads
 def test_out_of_descriptors_connections_wait_and_are_served_in_the_end(tmp_path, fake, demo):
     """With hardly any descriptors to spare, a crowd is slowed down; nobody is refused, nothing spins."""
     few = 64

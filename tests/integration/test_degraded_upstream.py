@@ -189,7 +189,6 @@ def test_a_limit_never_touches_what_is_held(fake, held):
     assert held.blob("library/demo", HELD.layer).status == 200
 
 
-@pytest.mark.threads
 def test_a_silent_upstream_delays_nobody_who_asks_for_what_is_held(fake, held):
     fake.add("library/demo", images.image(), "other")
     fault = fake.fault("registry", stall_before=True)
@@ -235,7 +234,6 @@ def test_an_error_is_not_remembered_as_an_answer(fake, tranship):
     assert tranship.manifest("a/b", image.digest).body == image.manifest
 
 
-@pytest.mark.threads
 def test_a_storm_on_a_broken_upstream_is_answered_and_does_not_multiply(fake, tranship):
     fault = fake.fault("registry", status=503, stall_before=True)
     replies = []

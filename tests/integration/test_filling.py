@@ -48,7 +48,6 @@ def test_a_single_byte_is_forwarded_before_the_second_exists(fake, mirror):
         assert client.read(SIZE - 1) == DATA[1:]
 
 
-@pytest.mark.threads
 def test_a_late_joiner_streams_from_what_is_here_and_says_collapsed(fake, mirror):
     fault = fake.fault(BLOB, stall_at=SIZE // 2)
     with mirror.wire() as first, mirror.wire() as second:
@@ -65,7 +64,6 @@ def test_a_late_joiner_streams_from_what_is_here_and_says_collapsed(fake, mirror
     assert fake.sent(DIGEST) == SIZE and len(fake.asked()) == 1
 
 
-@pytest.mark.threads
 def test_the_fill_goes_on_when_all_its_clients_have_left(fake, mirror):
     fault = fake.fault(BLOB, stall_at=SIZE // 2)
     for _ in range(3):

@@ -216,7 +216,6 @@ def test_another_upstream_on_the_same_data_does_not_confuse_digests(fake, start)
         other.stop()
 
 
-@pytest.mark.threads
 def test_clients_that_ask_for_tags_while_their_origin_fails_get_what_is_held(fake, start):
     """Each question that fails replaces what is known of its tag, while others look at it."""
     tags = [f"v{i}" for i in range(60)]

@@ -131,7 +131,6 @@ def test_what_is_wrong_is_set_aside_for_who_wants_to_look_at_it(held, start):
 # --- the scrub ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.threads
 def test_the_scrub_finds_a_flipped_byte_and_the_next_pull_brings_that_blob_alone(held, start, fake):
     mirror, image = held
     digest = digest_of(image, "large")
@@ -150,7 +149,6 @@ def test_the_scrub_finds_a_flipped_byte_and_the_next_pull_brings_that_blob_alone
     assert_only_that_was_fetched(fake, len(LARGE))
 
 
-@pytest.mark.threads
 def test_a_stop_does_not_wait_for_the_scrub_which_goes_on_afterwards(start, fake):
     digests = [fake.add_blob("a/b", images.random_bytes(2_000_000, i)) for i in range(4)]
     mirror = start(scrub_interval="0s")

@@ -37,7 +37,6 @@ class Client(threading.Thread):
             self.half.set()
 
 
-@pytest.mark.threads
 def test_fifty_clients_on_one_cold_blob_cost_the_upstream_one(fake, start):
     data = images.random_bytes(SIZE, "herd")
     digest = fake.add_blob("a/b", data)
@@ -59,7 +58,6 @@ def test_fifty_clients_on_one_cold_blob_cost_the_upstream_one(fake, start):
     mirror.wait_held(digest)
 
 
-@pytest.mark.threads
 def test_clients_that_begin_anywhere_share_one_transfer(fake, start):
     size = 8 << 20
     data = images.random_bytes(size, "herd")
@@ -76,7 +74,6 @@ def test_clients_that_begin_anywhere_share_one_transfer(fake, start):
     assert fake.sent(digest) == size
 
 
-@pytest.mark.threads
 @pytest.mark.parametrize("what", ["tag", "digest", "blob", "head", "missing", "tags", "referrers"])
 def test_many_who_ask_the_same_question_are_one_question(fake, tranship, what):
     image = fake.add("a/b", images.image([b"x" * 1000]), "v1")
@@ -99,7 +96,6 @@ def test_many_who_ask_the_same_question_are_one_question(fake, tranship, what):
     assert len(fake.asked("registry")) == 1
 
 
-@pytest.mark.threads
 def test_a_herd_on_a_blob_that_is_a_lie_is_cut_as_one(fake, tranship):
     data = images.random_bytes(4 << 20, "lie")
     digest = fake.add_blob("a/b", data)

@@ -173,7 +173,6 @@ def test_a_bundle_of_nothing_prunes_nothing(site, bundle, tmp_path):
     assert state(site) == before
 
 
-@pytest.mark.threads
 def test_a_client_that_reads_what_goes_gets_all_of_it(site, bundle, start, tmp_path):
     large = images.image([images.random_bytes(20_000_000, "being read")])
     command("import", "--data", site, pack(tmp_path / "large.tar", **{"docker.io/library/large:1": large}))

@@ -50,7 +50,6 @@ def is_between(fake):
     return any(queues.strip("0:") for _, ours, theirs, _, queues, *_ in lines if ours.endswith(port) or theirs.endswith(port))
 
 
-@pytest.mark.threads
 def test_a_source_that_limits_each_connection_gets_several(fake, start, digest):
     fake.fault(BLOB, rate=RATE)
     mirror = start(**MANY)
@@ -165,7 +164,6 @@ def test_a_main_transfer_that_breaks_beside_lanes_goes_on(fake, start, digest):
     pull(start(**MANY), digest)
 
 
-@pytest.mark.threads
 def test_a_mirror_that_lies_in_its_part_is_set_aside_and_the_next_ask_is_right(fake, start, digest):
     liar = FakeRegistry()
     try:
@@ -184,7 +182,6 @@ def test_a_mirror_that_lies_in_its_part_is_set_aside_and_the_next_ask_is_right(f
         liar.stop()
 
 
-@pytest.mark.threads
 @pytest.mark.parametrize("who", [0, 1])
 @pytest.mark.parametrize("lie", ["one_byte", "all_its_ranges"])
 def test_one_of_two_mirrors_lies_and_the_client_notices_nothing(fake, start, digest, who, lie):
@@ -240,7 +237,6 @@ def test_killed_amid_several_lanes_what_came_is_not_fetched_again(fake, start, d
     assert SIZE - came <= fake.sent(digest) <= SIZE - came + (8 << 20)
 
 
-@pytest.mark.threads
 def test_stopping_amid_several_lanes_ends_well(fake, start, digest):
     fake.fault(BLOB, rate=RATE)
     mirror = start(drain_timeout="0s", **MANY)

@@ -55,7 +55,6 @@ def test_where_no_socket_can_be_made_there_is_a_warning_and_a_mirror(start, tmp_
     assert mirror.manifest("library/demo", "latest").body == demo.manifest
 
 
-@pytest.mark.threads
 def test_the_door_is_shut_after_what_is_under_way_there_is_answered(start, fake):
     data = images.random_bytes(3_000_000, "door")
     digest = fake.add_blob("a/b", data)

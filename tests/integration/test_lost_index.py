@@ -95,7 +95,6 @@ def test_what_list_tells_of_an_image_without_a_name_is_what_other_commands_take(
     assert listed(mirror) == [] and not mirror.holds(image.layer)
 
 
-@pytest.mark.threads
 @pytest.mark.parametrize("damage", [remove_all, remove_database, remove_log, replace])
 def test_an_index_that_is_taken_away_from_a_running_mirror_is_written_again_with_its_tags(held, start, fake, damage):
     mirror, image = held

@@ -88,7 +88,6 @@ class Witness:
         return page
 
 
-@pytest.mark.threads
 def test_requests_are_counted_by_route_registry_and_outcome_over_a_reload_too(fake, other, begin, file):
     what = {"registries": {"docker.io": {"origin": fake.url}, "quay.io": {"origin": other.url}}}
     mirror = begin(what)

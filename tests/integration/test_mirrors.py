@@ -144,7 +144,6 @@ def test_a_second_source_that_answers_another_range_is_passed_over(pool, front, 
 
 
 @pytest.mark.parametrize("how", MID_BLOB)
-@pytest.mark.threads
 def test_a_transfer_that_breaks_goes_on_at_its_offset_from_the_next_source(pool, front, how):
     pool.mirrors[0].fault(f"GET .*{LAYER}", **MID_BLOB[how])
     pull(front)
@@ -281,7 +280,6 @@ def test_twenty_pulls_pay_once_for_a_dead_mirror(pool, start, how):
     assert not [e for e in front.log() if (e.get("status") or 0) >= 400]
 
 
-@pytest.mark.threads
 @pytest.mark.parametrize("how", ["connect hangs", "silent", "silent once the manifest is there"])
 def test_an_image_of_forty_layers_pays_for_a_dead_mirror_at_most_once(pool, start, deaf, how):
     """By a client that asks for six at a time. Any time-out is longer than the test: who waited for one is still there."""
@@ -457,7 +455,6 @@ def test_a_mirror_that_healed_is_used_again_after_a_probe(pool, front):
     assert pool.mirrors[0].asked("GET")
 
 
-@pytest.mark.threads
 def test_a_herd_over_a_pool_is_one_transfer(pool, front):
     pool.mirrors[0].stop()
     front.blob(NAME, SMALL)
@@ -478,7 +475,6 @@ def test_a_herd_over_a_pool_is_one_transfer(pool, front):
     assert sum(one.sent(LAYER) for one in pool.all) <= 1_000_000
 
 
-@pytest.mark.threads
 def test_a_slow_first_byte_is_overtaken_and_the_loser_cancelled(pool, front):
     fault = pool.mirrors[0].fault("registry GET .*blobs", stall_before=True, count=1)
     assert front.blob(NAME, LAYER).body == IMAGE.blobs[LAYER]

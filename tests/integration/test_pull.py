@@ -83,7 +83,6 @@ def test_an_image_comes_whole_for_the_platforms_asked_for(fake, pull, multi):
     assert not fake.asked("GET .*" + multi.children[0].digest)
 
 
-@pytest.mark.threads
 def test_signatures_sboms_and_their_tags_come_along(pull, multi):
     pull("--platform", "all", "multi:1.0").end()
     wanted = bundles.all_of(multi) | bundles.all_of(multi.sig)
@@ -151,7 +150,6 @@ def test_signatures_that_cannot_be_looked_for_fail_the_image(fake, pull, demo):
     pull("--no-referrers", "demo").end()
 
 
-@pytest.mark.threads
 def test_two_pulls_at_once_cost_one_transfer(fake, pull):
     big = fake.add("library/big", images.image([images.random_bytes(3_000_000, "big")]), "1")
     gate = fake.fault(f"GET .*{big.layer}", stall_at=1_000_000)
@@ -186,7 +184,6 @@ def mapped(data):
     return total
 
 
-@pytest.mark.threads
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_pull_goes_on_where_it_was(fake, tmp_path, how):
     data = tmp_path / "data"
@@ -214,7 +211,6 @@ def test_pinned_images_are_pinned(pull, multi):
         assert db.execute("SELECT reference FROM pin").fetchall() == [("1.0",)]
 
 
-@pytest.mark.threads
 def test_when_the_server_ends_meanwhile_the_command_goes_on_by_itself(fake, start, tmp_path):
     mirror = start(data=tmp_path / "data", drain_timeout="0s")
     big = fake.add("library/big", images.image([images.random_bytes(3_000_000, "ends")]), "1")

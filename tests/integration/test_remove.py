@@ -164,7 +164,6 @@ def test_who_reads_what_is_removed_in_that_moment_gets_the_right_bytes(fake, sta
     assert server.blob("a/one", one.layer).body == data and fake.sent(one.layer) == len(data)
 
 
-@pytest.mark.threads
 def test_pulls_are_right_while_all_is_removed_over_and_over(fake, start):
     shelf = [fake.add(f"a/{i}", made(f"shelf {i}", 200_000), "v1") for i in range(3)]
     server, is_over = start(), threading.Event()

@@ -10,7 +10,6 @@ SIZE = 24 << 20
 DATA = images.random_bytes(SIZE, "slow")
 
 
-@pytest.mark.threads
 @pytest.mark.parametrize("is_warm", [False, True])
 def test_readers_that_stand_still_slow_nobody(fake, tranship, is_warm):
     digest = fake.add_blob("a/b", DATA)
@@ -89,7 +88,6 @@ def test_http_1_0_gets_its_answer_and_the_end_of_the_connection(fake, tranship, 
     assert b" 200 " in head.split(b"\r\n")[0] and body == demo.manifest
 
 
-@pytest.mark.threads
 def test_clients_that_hang_up_at_any_point_leave_nothing_behind(fake, tranship):
     digest = fake.add_blob("a/b", DATA)
     fault = fake.fault("registry GET .*/blobs/", stall_at=1 << 20)

@@ -4,7 +4,6 @@
 import os
 import sys
 
-import pytest
 from harness import TOP
 
 sys.path.insert(0, str(TOP / "tests/soak"))
@@ -13,7 +12,6 @@ from soak import soak  # noqa: E402
 COMMANDS = ["list", "pin", "unpin", "remove", "evict", "verify", "pull", "export", "receipt"]
 
 
-@pytest.mark.threads
 def test_half_a_minute_of_bad_luck(tmp_path):
     seed = os.environ.get("SOAK_SEED", "tranship")
     wrong, counts, samples = soak(tmp_path, 25, seed)

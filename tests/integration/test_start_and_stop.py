@@ -125,7 +125,6 @@ def test_an_idle_server_ends_at_once(tranship):
         client.close()
 
 
-@pytest.mark.threads
 def test_sigterm_lets_downloads_finish_and_refuses_new_ones(fake, tranship):
     client, fault = ready_mirror(tranship, fake)
     tranship.terminate()
@@ -145,7 +144,6 @@ def test_sigterm_lets_downloads_finish_and_refuses_new_ones(fake, tranship):
     client.close()
 
 
-@pytest.mark.threads
 def test_sigint_is_as_good_as_sigterm(fake, tranship):
     client, fault = ready_mirror(tranship, fake)
     tranship.process.send_signal(signal.SIGINT)
@@ -155,7 +153,6 @@ def test_sigint_is_as_good_as_sigterm(fake, tranship):
     client.close()
 
 
-@pytest.mark.threads
 def test_a_second_sigterm_ends_at_once_and_cuts_what_was_coming(fake, tranship):
     client, _ = ready_mirror(tranship, fake)
     waiting = tranship.wire()
@@ -180,7 +177,6 @@ def accepts(mirror):
         return False
 
 
-@pytest.mark.threads
 def test_a_stop_with_questions_waiting_for_a_silent_upstream_ends(fake, start):
     mirror = start(connect_timeout="500ms", header_timeout="500ms")
     fake.fault("registry", stall_before=True)

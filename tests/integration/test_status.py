@@ -121,7 +121,6 @@ def test_it_changes_nothing(tranship):
     assert tranship.get("/api/other").status == 404
 
 
-@pytest.mark.threads
 def test_it_is_told_while_others_pull_and_registries_change(tranship, demo):
     done = []
 

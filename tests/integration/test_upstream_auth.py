@@ -51,7 +51,6 @@ def test_each_repository_has_a_token_of_its_own(bearer, tranship):
     assert [r.query["scope"][0] for r in bearer.asked("token")] == ["repository:library/demo:pull", "repository:other/x:pull"]
 
 
-@pytest.mark.threads
 def test_many_who_wait_for_a_token_cause_one_request(bearer, tranship):
     digests = [bearer.add_blob("library/demo", b"%d" % k * 2000) for k in range(20)]
     fault = bearer.fault("token", stall_before=True)
