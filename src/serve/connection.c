@@ -11,7 +11,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { IDLE_MS = 1000, PAGE = 4096, NEAR_BUFFER_BYTES = 512 << 10 };
+enum { IDLE_MS = 1000, PAGE = 4096, NEAR_BUFFER_BYTES = 384 << 10 };
 
 static bool is_near(const struct sockaddr *peer)
 {
