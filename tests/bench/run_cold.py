@@ -39,15 +39,28 @@ def fresh_rounds(trial, size, rounds, run):
     return results
 
 
+def settle(programs):
+    """Until nobody works on what was before: docker-registry goes on with a blob after its answer, the disk with what was
+    written."""
+    last = None
+    while last != (last := [program.cpu() for program in programs]):
+        time.sleep(0.2)  # long enough for the system to account for it
+    os.sync()
+
+
 def free(trial):
+    """Another is the first of each round."""
     size = trial.scale.sizes[-1]
     with trial.tranship(trial.origin.url) as ours:
         programs = {"Tranship": ours, **trial.peers()}
+        turns = list(programs.items())
 
         def run(digest, path):
             direct = once(trial.origin.port, path)
             took = {}
-            for name, program in programs.items():
+            turns.append(turns.pop(0))
+            for name, program in turns:
+                settle(programs.values())
                 before = trial.origin.asked(digest)
                 took[name] = measured(program, lambda p: once(p.port, path))
                 after = trial.origin.asked(digest)
