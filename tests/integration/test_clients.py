@@ -117,12 +117,13 @@ def test_skopeo_lists_tags_and_inspects(scene):
 
 @needs("docker-registry", "dockerd", "docker", "busybox")
 def test_a_mirror_killed_in_mid_pull_and_restarted_lets_docker_finish(scene, dockerd):
-    """dockerd tries a layer that broke again after five seconds."""
+    """dockerd tries a layer that broke again after five seconds; for a manifest or a config it would turn to the origin."""
     large = parts.busybox_image("large", parts.machine(), padding=60_000_000)
     scene.origin.push("library/large", large, "latest")
     said = []
     pull = threading.Thread(target=lambda: said.append(dockerd.docker("pull", "large")))
     pull.start()
+    scene.mirror.wait_log(lambda e: e.get("kind") == "blob" and e["reference"] == next(iter(large.blobs)), 20)  # its config
     wait_until(lambda: scene.mirror.ingest() or scene.mirror.holds(large.layer), 20, "the layer on its way in")
     scene.mirror.kill()
     scene.mirror = Tranship(scene.folder / "data", scene.origin.url, listen=f"127.0.0.1:{scene.mirror.port}").ready()

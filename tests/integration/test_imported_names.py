@@ -8,7 +8,7 @@ import bundles
 import images
 import pytest
 from bundles import archive, command, layout
-from harness import code_of, message_of
+from harness import code_of, message_of, wait_until
 
 NAMES = ["images.example/owner/app", "registry.lan:5000/team/app", "localhost/app"]
 CONFIGURED = ["docker.io/owner/app", "quay.io/owner/app"]  # without a word of ours
@@ -98,7 +98,7 @@ def test_what_is_missing_under_an_imported_name_is_told_at_once_and_nobody_is_di
             reply = ask(mirror, path, end, ns=ns)
             assert reply.status == 404 and code_of(reply) == code and why in message_of(reply), reply
     assert ask(mirror, "/images.example/v2/owner/other", "tags/list").status == 404
-    assert mirror.metric("requests_total", registry="images.example") >= 10
+    wait_until(lambda: mirror.metric("requests_total", registry="images.example") >= 10, what="all of them counted")
     assert dialled(fake) == 0
 
 
