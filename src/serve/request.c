@@ -244,8 +244,8 @@ void request_end(struct request *r, bool is_whole)
                                       .is_whole = is_whole,
                                       .first_byte_us = r->answered_us - r->began_us,
                                       .duration_us = clock_mono_us() - r->began_us};
-    tally_end(r->desk->tally, &entry);
     write_log(r, is_whole, entry.duration_us);
+    tally_end(r->desk->tally, &entry);
     request_leave_flow(r);
     if (r->answer)
         answer_unref(r->answer);

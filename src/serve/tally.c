@@ -58,14 +58,14 @@ void tally_end(struct tally *t, const struct tally_entry *e)
 {
     struct cell *c = &t->cells[e->registry][e->route][e->cache];
     unsigned class = e->status / 100;
-    count_add(&t->busy, -1);
     count_add(&c->requests[class < 2 ? 0 : class - 1], 1);
     if (e->is_whole && e->body_bytes > 0)
         count_add(&c->bytes, (int64_t)e->body_bytes);
-    if (e->status == 0)
-        return;
-    histogram_observe(&t->first_byte[e->route], e->first_byte_us);
-    histogram_observe(&t->duration[e->route], e->duration_us);
+    if (e->status != 0) {
+        histogram_observe(&t->first_byte[e->route], e->first_byte_us);
+        histogram_observe(&t->duration[e->route], e->duration_us);
+    }
+    count_add(&t->busy, -1); /* last: whoever sees nobody busy sees all counted */
 }
 
 unsigned tally_busy(const struct tally *t)

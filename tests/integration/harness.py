@@ -265,8 +265,13 @@ class Tranship:
         path = f"/v2/{name}/manifests/{tag}"
         wait_until(lambda: self.head(path).header("docker-content-digest") == digest, seconds, f"{tag} as {digest}")
 
+    def settled(self):
+        """The metrics once all that was asked before is counted: a request ends a moment after its client has the answer."""
+        return wait_until(lambda: (page := self.metrics())[("tranship_requests_under_way", ())] == 1 and page, what="quiet")
+
     def drain_log(self):
-        """Waits until what was asked before has been logged: asks something and waits for its line."""
+        """Waits until what was asked before has been logged: until it is over, then asks something and waits for its line."""
+        self.settled()
         mark = self.get("/v2/").header("x-request-id")
         self.wait_log(lambda e: mark is not None and mark in e.values())
 

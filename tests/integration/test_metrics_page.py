@@ -20,11 +20,6 @@ DATA = images.random_bytes(200_000, "metrics")
 RULES, BOARD = TOP / "etc/tranship.rules.yml", TOP / "etc/tranship-grafana.json"
 
 
-def settled(mirror):
-    """The page once all that was asked before is counted: a request ends a moment after its client has the answer."""
-    return wait_until(lambda: (page := mirror.metrics())[("tranship_requests_under_way", ())] == 1 and page, what="quiet")
-
-
 def by_labels(page, name):
     """{(value, …): number} of the series of that name that are not about the asking for the page itself."""
     return {tuple(v for _, v in labels): n for (full, labels), n in page.items()
@@ -74,7 +69,7 @@ class Witness:
             self.ask(route, "", path)
 
     def agrees(self):
-        page = settled(self.mirror)
+        page = self.mirror.settled()
         assert by_labels(page, "requests_total") == self.requests
         assert by_labels(page, "served_bytes_total") == +self.served
         assert by_labels(page, "request_duration_seconds_count") == self.routes
@@ -127,7 +122,7 @@ def test_readers_of_a_blob_are_counted_and_only_whole_answers_are_served(transhi
         two.close()
         fault.release()
         assert one.drain(len(data), data) == len(data)
-    page = settled(tranship)
+    page = tranship.settled()
     assert page["tranship_flow_readers", ()] == 0
     requests = {labels: n for labels, n in by_labels(page, "requests_total").items() if "blob" in labels}
     assert requests == {("blob", "docker.io", "stored", "2xx"): 1, ("blob", "docker.io", "collapsed", "2xx"): 1}
@@ -137,7 +132,7 @@ def test_readers_of_a_blob_are_counted_and_only_whole_answers_are_served(transhi
 def source_numbers(mirror, source):
     """{name: number} of the series of that source; its failures by reason."""
     found = {}
-    for (name, labels), number in settled(mirror).items():
+    for (name, labels), number in mirror.settled().items():
         if ("source", source.url) in labels and "first_byte" not in name:
             reason = dict(labels).get("reason")
             found[name.removeprefix("tranship_source_") + (f" {reason}" if reason else "")] = number
